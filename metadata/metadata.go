@@ -19,6 +19,8 @@ var (
 	ErrNewer = errors.New("made by a newer version of mf")
 	// ErrInvalidTag: a tag breaks the rules (see MutateTags).
 	ErrInvalidTag = errors.New("invalid tag")
+	// ErrCorrupt: the database is damaged, or none of ours.
+	ErrCorrupt = errors.New("damaged metadata")
 )
 
 // Run is one run of a flow. Ids are text as in a pathspec: a decimal number minted by the store, or a name chosen by
@@ -117,7 +119,12 @@ type Batch struct {
 
 // Empty reports whether the batch holds nothing.
 func (b *Batch) Empty() bool {
-	return len(b.Steps)+len(b.Tasks)+len(b.Metadata)+len(b.Artifacts) == 0
+	return b.rows() == 0
+}
+
+// rows is the number of rows.
+func (b *Batch) rows() int {
+	return len(b.Steps) + len(b.Tasks) + len(b.Metadata) + len(b.Artifacts)
 }
 
 // Add appends the rows of another batch.
@@ -131,16 +138,26 @@ func (b *Batch) Add(o Batch) {
 // Recorder writes. Implementations are safe for concurrent use, by several processes too.
 type Recorder interface {
 	// CreateRun registers a run, and its flow when that is new, and returns it with its id and time. ErrExists if a
-	// given id is taken.
+	// given id is taken, ErrInvalidTag if a user tag breaks the rules of MutateTags.
 	CreateRun(ctx context.Context, run Run) (Run, error)
-	// UpdateRun sets the status, finish time and failure of an existing run. Idempotent. ErrNotFound if absent.
+	// UpdateRun sets the status, finish time and failure of an existing run, and its heartbeat unless that is zero.
+	// Idempotent. ErrNotFound if absent.
 	UpdateRun(ctx context.Context, run Run) error
-	// Record writes a batch. Idempotent but for metadata rows.
+	// Record writes a batch, all of it or nothing. Idempotent but for metadata rows. Rows without a time are stamped.
+	// A row needs its parents (run, step, task), in the same batch or recorded before: ErrNotFound otherwise.
 	Record(ctx context.Context, b Batch) error
 	// MutateTags removes, then adds user tags of a run and returns those it has then, in order. At most 50 user tags
 	// a run (only growth is refused), 1 to 500 characters each, valid UTF-8; system tags are neither removed nor
 	// shadowed. ErrNotFound if the run is absent, ErrInvalidTag for a breach of these rules.
 	MutateTags(ctx context.Context, flow, run string, add, remove []string) ([]string, error)
+}
+
+// TaskMinter makes tasks whose ids the store chooses. Implementations are safe as a Recorder is.
+type TaskMinter interface {
+	// CreateTask registers a task, and its step when that is new, and returns it with its id and time. An empty id is
+	// replaced by the number after the greatest of the run, from 0. ErrExists if a given id is taken, ErrNotFound if
+	// the run is absent.
+	CreateTask(ctx context.Context, task Task) (Task, error)
 }
 
 // RunQuery selects runs. Zero fields select everything.
@@ -153,14 +170,18 @@ type RunQuery struct {
 	Limit int
 }
 
-// Reader reads. Lists are newest first. A missing parent gives an empty list, a missing single object ErrNotFound.
+// Reader reads. Lists are newest first; of rows of one time, the one recorded last comes first. A missing parent gives
+// an empty list, a missing single object ErrNotFound. Tasks and artifacts show the tags that their run has now,
+// whatever they were recorded with.
 type Reader interface {
 	Runs(ctx context.Context, q RunQuery) ([]Run, error)
 	Run(ctx context.Context, flow, run string) (Run, error)
+	// Tasks returns the tasks of a step; with an empty step, those of the whole run.
 	Tasks(ctx context.Context, flow, run, step string) ([]Task, error)
 	// Metadata returns the rows of one task, oldest first; with an empty task id, those of all tasks of the step;
 	// with an empty step as well, those of the whole run.
 	Metadata(ctx context.Context, flow, run, step, task string) ([]Metadatum, error)
-	// Artifacts returns the artifacts of one task, all attempts, by attempt and name.
+	// Artifacts returns the artifacts of one task, all attempts, by attempt and name. With an empty task id (and an
+	// empty step) those of all tasks of the step (of the run), in no particular order of the tasks.
 	Artifacts(ctx context.Context, flow, run, step, task string) ([]Artifact, error)
 }
