@@ -1,0 +1,45 @@
+package backends
+
+import (
+	"encoding/json"
+
+	"github.com/mf-run/mf/diag"
+	"github.com/mf-run/mf/ir"
+)
+
+// DefaultText returns a parameter's default in the form of the environment variable that carries it
+// (ir.EnvParameterPrefix): for a string the text itself, for other types JSON text. known is false where the default is
+// not known before the run: there is none, it is null, it is computed by a function, or it is a file's content.
+func DefaultText(p *ir.Parameter) (text string, known bool) {
+	if p.Default == nil || p.Type == ir.FileType || string(p.Default) == "null" {
+		return "", false
+	}
+	if p.Type == ir.StringType {
+		var s string
+		if json.Unmarshal(p.Default, &s) == nil {
+			return s, true
+		}
+	}
+	return string(p.Default), true
+}
+
+// MustBeGiven reports whether a run cannot start without a value for the parameter.
+func MustBeGiven(p *ir.Parameter) bool {
+	return p.Required && p.Default == nil && p.DefaultFunc == ""
+}
+
+// CheckScheduled reports the parameters that a scheduled run, which nobody gives values, could not start without.
+func CheckScheduled(f *ir.Flow) diag.List {
+	if _, scheduled := f.Schedule(); !scheduled {
+		return nil
+	}
+	var l diag.List
+	for i := range f.Parameters {
+		if p := &f.Parameters[i]; MustBeGiven(p) {
+			l = append(l, diag.Errorf(p.Span, "scheduled-parameter",
+				"parameter %s is required and has no default, but the flow runs by schedule", p.Name).
+				WithDetail("Give it a default: nobody is there to give a value when the schedule starts a run."))
+		}
+	}
+	return l
+}

@@ -1,0 +1,10 @@
+package ir
+
+// EnvOptionalParameters lists, separated by commas, the variable names of the parameters for which an empty
+// EnvParameterPrefix variable means "not given": an engine's own parameter always holds some text, even where the user
+// gave none and the flow's default is null, a function's result or a file.
+const EnvOptionalParameters = "MF_OPTIONAL_PARAMS"
+
+// InstallArgs is the command line, after the program's name, with which mf-task copies itself to a path: how an init
+// container brings it into the user's image. It makes the folders above the path and sets the mode 0755.
+func InstallArgs(path string) []string { return []string{"install", path} }
