@@ -1,0 +1,80 @@
+"""Where the SDK is in its life: being authored, being loaded by mf, or running a task.
+
+A definition that is wrong raises when a plain ``python`` executes the flow file; while mf loads it, the mistake is
+recorded with its place instead, so that all of them are reported and not the first alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .exception import MetaflowException
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, NoReturn, Optional, Protocol, Tuple
+
+    class Loader(Protocol):
+        """What loads a flow file: see metaflow._describe."""
+
+        def record(self, error: DefinitionError) -> None:
+            """Keep a mistake; the file goes on being executed."""
+
+        def found(self, cls: type) -> NoReturn:
+            """End the loading: this class was asked to enter the command line."""
+
+
+#: Folder of this package with a trailing separator; frames below it are not the user's.
+SDK_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+#: The loader at work, None otherwise.
+loader: Optional[Loader] = None
+
+#: Set once a loader has been at work: the process belongs to mf, and FlowSpec() must not start the command line.
+embedded = False
+
+
+class DefinitionError(MetaflowException):
+    """A mistake in how a flow is written, found while its file is executed."""
+
+    headline = "Flow definition"
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        detail: str = "",
+        place: Optional[Tuple[str, int]] = None,
+    ) -> None:
+        super().__init__(message + (". " + detail if detail else ""))
+        self.code = code
+        self.summary = message
+        self.detail = detail
+        self.place = place or caller()
+
+
+def caller() -> Optional[Tuple[str, int]]:
+    """Return file and line of the innermost frame that is not the SDK's."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(SDK_FOLDER) and not name.startswith("<frozen"):
+            return name, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def report(error: DefinitionError) -> None:
+    """Record the mistake while a loader is at work, else raise it."""
+    if loader is None:
+        raise error
+    loader.record(error)
+
+
+def nearest(name: str, known: List[str]) -> str:
+    """Return the known name that `name` was probably meant to be, or an empty text."""
+    import difflib
+
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return found[0] if found else ""

@@ -1,0 +1,1 @@
+"""Exceptions of decorators, in the modules where Metaflow has them."""

@@ -1,0 +1,1 @@
+"""Configs: values known before the graph is built."""
