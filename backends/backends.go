@@ -17,6 +17,8 @@ const (
 	DefaultImage = "python:3.12-slim"
 	// DefaultTaskImage is the repository of the image that carries mf-task; the version of mf is its tag.
 	DefaultTaskImage = "ghcr.io/mf-run/mf-task"
+	// TaskProgram is where that image holds mf-task.
+	TaskProgram = "/mf-task"
 	// DefaultMaxWorkers bounds how many tasks of a run work at once.
 	DefaultMaxWorkers = 100
 	// DefaultDatastore stands in for the datastore's URL in what was compiled without one. It is no working address:

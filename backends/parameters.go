@@ -2,14 +2,15 @@ package backends
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
 
 // DefaultText returns a parameter's default in the form of the environment variable that carries it
-// (ir.EnvParameterPrefix): for a string the text itself, for other types JSON text. known is false where the default is
-// not known before the run: there is none, it is null, it is computed by a function, or it is a file's content.
+// (ir.EnvParameterPrefix): for a string the text itself, for other types JSON text. known is false where there is no such
+// text before the run: no default, null, a function that computes it, or a file's content.
 func DefaultText(p *ir.Parameter) (text string, known bool) {
 	if p.Default == nil || p.Type == ir.FileType || string(p.Default) == "null" {
 		return "", false
@@ -26,6 +27,19 @@ func DefaultText(p *ir.Parameter) (text string, known bool) {
 // MustBeGiven reports whether a run cannot start without a value for the parameter.
 func MustBeGiven(p *ir.Parameter) bool {
 	return p.Required && p.Default == nil && p.DefaultFunc == ""
+}
+
+// OptionalParameters is the value of ir.EnvOptionalParameters: the parameters without a DefaultText that need not be
+// given. Empty when there are none.
+func OptionalParameters(f *ir.Flow) string {
+	var names []string
+	for i := range f.Parameters {
+		p := &f.Parameters[i]
+		if _, known := DefaultText(p); !known && !MustBeGiven(p) {
+			names = append(names, p.Name)
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 // CheckScheduled reports the parameters that a scheduled run, which nobody gives values, could not start without.

@@ -44,6 +44,11 @@ func ProjectOf(f *ir.Flow, opt Options) (*Project, diag.List) {
 		l = append(l, diag.Errorf(span, "bad-branch-name",
 			"the branch's name %q is not 1 to 128 of a-z, 0-9 and _", branch))
 	}
+	if opt.Name != "" {
+		l = append(l, diag.Errorf(span, "name-with-project",
+			"flow %s belongs to project %s, which names its deployments; --name cannot", f.Name, said.Name).
+			WithDetail("Use --branch to deploy it a second time."))
+	}
 	p := &Project{Name: said.Name, Production: production, UserBranch: branch == "" && !production}
 	switch {
 	case production && branch != "":

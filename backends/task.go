@@ -16,8 +16,9 @@ func ImageOf(s *ir.Step, opt Options) string { return cmp.Or(s.Image(), opt.Imag
 type EnvVar struct{ Name, Value string }
 
 // TaskEnvironment returns what every container of a run is told, sorted by name: the options' Env, over it what tells
-// mf-task where things are, over it own, the target's additions (nil for none).
-func TaskEnvironment(opt Options, own map[string]string) []EnvVar {
+// mf-task where things are and which branch of its project (nil without @project) this is, over it own, the target's
+// additions (nil for none).
+func TaskEnvironment(opt Options, project *Project, own map[string]string) []EnvVar {
 	env := map[string]string{}
 	maps.Copy(env, opt.Env)
 	env[ir.EnvDatastore] = opt.Datastore
@@ -26,6 +27,9 @@ func TaskEnvironment(opt Options, own map[string]string) []EnvVar {
 	}
 	if opt.Package != "" {
 		env[ir.EnvPackage] = opt.Package
+	}
+	if project != nil {
+		env[ir.EnvBranch] = project.Branch
 	}
 	maps.Copy(env, own)
 	return sorted(env)

@@ -3,8 +3,6 @@
 package irjson
 
 import (
-	"fmt"
-
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
@@ -23,7 +21,7 @@ func (Backend) Settings() []backends.Setting { return nil }
 func (Backend) Emit(f *ir.Flow, _ backends.Options) ([]backends.File, diag.List) {
 	data, err := ir.Marshal(f)
 	if err != nil {
-		return nil, diag.List{diag.Errorf(backends.FlowSpan(f), "ir-json", "%v", fmt.Errorf("writing the flow as JSON: %w", err))}
+		return nil, diag.List{diag.Errorf(backends.FlowSpan(f), "ir-json", "%v", err)}
 	}
 	return []backends.File{{Path: "ir.json", Data: data}}, nil
 }

@@ -1,0 +1,16 @@
+package ir
+
+// More of what backends put into a container's environment and mf-task reads.
+const (
+	// EnvOptionalParameters lists, separated by commas, the variable names of the parameters for which an empty
+	// EnvParameterPrefix variable means "not given": an engine's own parameter always holds some text, even where the
+	// user gave none and the flow's default is null, a function's result or a file.
+	EnvOptionalParameters = "MF_OPTIONAL_PARAMS"
+	// EnvBranch is the branch of a @project deployment: "prod", "prod.<branch>", "test.<branch>" or "user.<user>". Unset
+	// means that the flow has no @project.
+	EnvBranch = "MF_BRANCH"
+)
+
+// InstallArgs is the command line, after the program's name, with which mf-task copies itself to a path: how an init
+// container brings it into the user's image. It makes the folders above the path and sets the mode 0755.
+func InstallArgs(path string) []string { return []string{"install", path} }
