@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -14,14 +15,18 @@ const (
 	MaxTagLength = 500
 )
 
-// CheckTags says what is wrong with the user tags of a new run; its error is an ErrInvalidTag.
-func CheckTags(tags []string) error {
-	for _, t := range tags {
+// CheckRun says what is wrong with a new run: that it has no flow, or a user tag that breaks the rules of
+// Recorder.MutateTags (ErrInvalidTag). Every implementation of CreateRun calls it.
+func CheckRun(run Run) error {
+	if run.FlowID == "" {
+		return errors.New("a run has no flow")
+	}
+	for _, t := range run.Tags {
 		if err := checkTag(t); err != nil {
 			return err
 		}
 	}
-	if n := len(unique(tags)); n > MaxTags {
+	if n := len(unique(run.Tags)); n > MaxTags {
 		return fmt.Errorf("%w: %d tags, a run may have at most %d", ErrInvalidTag, n, MaxTags)
 	}
 	return nil

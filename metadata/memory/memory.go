@@ -58,7 +58,7 @@ func (s *Store) get(flow, id string) (*run, error) {
 
 // CreateRun implements metadata.Recorder.
 func (s *Store) CreateRun(_ context.Context, row metadata.Run) (metadata.Run, error) {
-	if err := metadata.CheckTags(row.Tags); err != nil {
+	if err := metadata.CheckRun(row); err != nil {
 		return metadata.Run{}, err
 	}
 	s.mu.Lock()

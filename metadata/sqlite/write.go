@@ -97,7 +97,7 @@ func (w *writer) close() error {
 
 // CreateRun implements metadata.Recorder.
 func (s *Store) CreateRun(ctx context.Context, run metadata.Run) (metadata.Run, error) {
-	if err := metadata.CheckTags(run.Tags); err != nil {
+	if err := metadata.CheckRun(run); err != nil {
 		return metadata.Run{}, err
 	}
 	now := s.now()
