@@ -1,0 +1,14 @@
+//go:build unix
+
+package worker
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// StartCommand starts cmd as the leader of a process group of its own.
+func StartCommand(cmd *exec.Cmd) (*Process, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return start(cmd)
+}

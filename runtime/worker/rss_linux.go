@@ -1,0 +1,6 @@
+package worker
+
+import "syscall"
+
+// maxRSS returns bytes; Linux counts in KiB.
+func maxRSS(u *syscall.Rusage) int64 { return int64(u.Maxrss) * 1024 }
