@@ -50,10 +50,11 @@ func (o Options) IntSetting(known []Setting, name string) (int64, diag.List) {
 
 // ListSetting is Setting for a comma-separated list; empty elements are dropped.
 func (o Options) ListSetting(known []Setting, name string) []string {
-	return splitList(o.Setting(known, name))
+	return SplitList(o.Setting(known, name))
 }
 
-func splitList(text string) []string {
+// SplitList splits a comma-separated list; blanks around elements and empty elements are dropped.
+func SplitList(text string) []string {
 	var list []string
 	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.TrimSpace(part); part != "" {

@@ -1,0 +1,233 @@
+package argo
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/diag"
+	"github.com/mf-run/mf/ir"
+)
+
+const (
+	apiVersion = "argoproj.io/v1alpha1"
+
+	labelFlow = "mf.run/flow"
+	labelStep = "mf.run/step"
+	// annotationSteps maps the templates that could not keep their step's name back to it, as JSON.
+	annotationSteps = "mf.run/steps"
+	// annotationProject and annotationBranch are those of @project.
+	annotationProject = "mf.run/project"
+	annotationBranch  = "mf.run/branch"
+)
+
+// emitter holds one compile.
+type emitter struct {
+	graph    *ir.Graph
+	flow     *ir.Flow
+	opt      backends.Options
+	settings []backends.Setting
+	project  *backends.Project
+	name     string
+	list     diag.List
+
+	// steps is each step's template; taken every template's name, with its step's or empty; renamed the templates whose
+	// name is not their step's.
+	steps, taken, renamed map[string]string
+	// taskEnv is what every container is told.
+	taskEnv []backends.EnvVar
+	// namespace is the one all steps agree on; pullSecrets those of all steps.
+	namespace   string
+	pullSecrets []string
+}
+
+func newEmitter(g *ir.Graph, opt backends.Options, settings []backends.Setting) *emitter {
+	e := &emitter{graph: g, flow: g.Flow(), opt: opt.WithDefaults(), settings: settings, renamed: map[string]string{}}
+	var list diag.List
+	e.project, list = backends.ProjectOf(e.flow, e.opt)
+	e.list = append(e.list, list...)
+	e.name = e.deployedName()
+	e.namespace = e.setting(setNamespace)
+	e.pullSecrets = e.opt.ListSetting(settings, setImagePullSecrets)
+	e.taskEnv = backends.TaskEnvironment(e.opt, e.project, map[string]string{ir.EnvOutputs: outputsFolder})
+	return e
+}
+
+func (e *emitter) errorf(span diag.Span, code, format string, args ...any) {
+	e.list = append(e.list, diag.Errorf(span, code, format, args...))
+}
+
+func (e *emitter) setting(name string) string { return e.opt.Setting(e.settings, name) }
+
+// intSetting is a whole number; 0 where none is given.
+func (e *emitter) intSetting(name string) int64 {
+	n, list := e.opt.IntSetting(e.settings, name)
+	e.list = append(e.list, list...)
+	return n
+}
+
+func (e *emitter) workflowTemplate() *wfv1.WorkflowTemplate {
+	e.nameTemplates()
+	entrypoint := e.freeName(e.flow.Name)
+	var templates []wfv1.Template
+	bodies := e.bodies(entrypoint)
+	for i := range bodies {
+		templates = append(templates, e.dagTemplate(&bodies[i]))
+	}
+	for _, s := range e.flow.Steps {
+		templates = append(templates, e.stepTemplate(s))
+	}
+	t := &wfv1.WorkflowTemplate{
+		TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "WorkflowTemplate"},
+		Spec: wfv1.WorkflowSpec{
+			Entrypoint:         entrypoint,
+			Arguments:          wfv1.Arguments{Parameters: e.parameters()},
+			Parallelism:        ptr(int64(e.opt.MaxWorkers)),
+			ServiceAccountName: e.setting(setServiceAccount),
+			NodeSelector:       e.keyValues(diag.Span{}, "setting "+setNodeSelector, e.setting(setNodeSelector)),
+			WorkflowMetadata:   &wfv1.WorkflowMetadata{Labels: e.flowLabel()},
+			TemplateDefaults:   e.templateDefaults(),
+			Volumes:            []corev1.Volume{emptyDir(volumeName, nil)},
+			Templates:          templates,
+		},
+	}
+	e.lifetime(&t.Spec)
+	for _, name := range e.pullSecrets {
+		t.Spec.ImagePullSecrets = append(t.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	t.ObjectMeta = e.objectMeta()
+	return t
+}
+
+// lifetime sets when a run is stopped and what is left of it.
+func (e *emitter) lifetime(spec *wfv1.WorkflowSpec) {
+	if seconds := e.intSetting(setWorkflowTimeout); seconds > 0 {
+		spec.ActiveDeadlineSeconds = &seconds
+	}
+	if priority := e.intSetting(setPriority); priority > 0 {
+		spec.Priority = ptr(int32(min(priority, 1<<31-1)))
+	}
+	if when := e.setting(setPodGC); when != "Never" {
+		gc := &wfv1.PodGC{Strategy: wfv1.PodGCStrategy(when)}
+		if !gc.Strategy.IsValid() {
+			e.errorf(diag.Span{}, "bad-setting", "setting %s is %q, not one of OnPodSuccess, OnPodCompletion, "+
+				"OnWorkflowSuccess, OnWorkflowCompletion and Never", setPodGC, when)
+		}
+		spec.PodGC = gc
+	}
+	ttl := func(name string) *int32 {
+		if seconds := e.intSetting(name); seconds > 0 {
+			return ptr(int32(min(seconds, 1<<31-1)))
+		}
+		return nil
+	}
+	strategy := wfv1.TTLStrategy{SecondsAfterSuccess: ttl(setTTLSuccess), SecondsAfterFailure: ttl(setTTLFailure)}
+	if strategy != (wfv1.TTLStrategy{}) {
+		spec.TTLStrategy = &strategy
+	}
+}
+
+// objectMeta is the metadata of both manifests. It is made last, when every step has been seen.
+func (e *emitter) objectMeta() metav1.ObjectMeta {
+	labels := map[string]string{"app.kubernetes.io/managed-by": "mf"}
+	for k, v := range e.flowLabel() {
+		labels[k] = v
+	}
+	annotations := map[string]string{"workflows.argoproj.io/title": e.flow.Name}
+	if e.project != nil {
+		annotations[annotationProject] = e.project.Name
+		annotations[annotationBranch] = e.project.Branch
+	}
+	if doc := firstLine(e.flow.Doc); doc != "" {
+		annotations["workflows.argoproj.io/description"] = doc
+	}
+	if len(e.renamed) > 0 {
+		// A map of strings always has a JSON form, with sorted keys.
+		table, _ := json.Marshal(e.renamed)
+		annotations[annotationSteps] = string(table)
+	}
+	return metav1.ObjectMeta{Name: e.name, Namespace: e.namespace, Labels: labels, Annotations: annotations}
+}
+
+// flowLabel selects what belongs to the flow, by its name where Kubernetes takes it as a label, else its deployed name.
+func (e *emitter) flowLabel() map[string]string {
+	value := e.flow.Name
+	if len(validation.IsValidLabelValue(value)) > 0 {
+		value = e.name
+	}
+	return map[string]string{labelFlow: value}
+}
+
+// parameters are the flow's, by the names of the command line. Without a value a run cannot start without one.
+func (e *emitter) parameters() []wfv1.Parameter {
+	var list []wfv1.Parameter
+	for i := range e.flow.Parameters {
+		p := &e.flow.Parameters[i]
+		if !validParameterName.MatchString(p.Option) || len(p.Option) > maxParameterName {
+			e.errorf(p.Span, "bad-parameter-name",
+				"parameter %s: Argo's parameters have names of letters, digits, '-' and '_' only", p.Option)
+		}
+		arg := wfv1.Parameter{Name: p.Option}
+		if p.Help != "" {
+			arg.Description = wfv1.AnyStringPtr(p.Help)
+		}
+		if text, known := backends.DefaultText(p); known {
+			e.checkText(p.Span, "the default of parameter "+p.Name, text)
+			arg.Value = wfv1.AnyStringPtr(text)
+		} else if !backends.MustBeGiven(p) {
+			arg.Value = wfv1.AnyStringPtr("")
+		}
+		list = append(list, arg)
+	}
+	return list
+}
+
+func (e *emitter) cronWorkflow() *wfv1.CronWorkflow {
+	schedule, ok, err := e.flow.CheckedSchedule()
+	if !ok {
+		return nil
+	}
+	if err != nil {
+		e.errorf(e.flow.Decorator("schedule").Span, "bad-cron", "the schedule %q: %v", schedule.Source, err)
+		return nil
+	}
+	c := &wfv1.CronWorkflow{
+		TypeMeta:   metav1.TypeMeta{APIVersion: apiVersion, Kind: "CronWorkflow"},
+		ObjectMeta: metav1.ObjectMeta{Name: e.name, Namespace: e.namespace, Labels: e.objectMeta().Labels},
+		Spec: wfv1.CronWorkflowSpec{
+			Schedules: []string{schedule.Cron},
+			Timezone:  schedule.Timezone,
+			// A controller that was down catches up one run that is at most this late.
+			StartingDeadlineSeconds: ptr(int64(3540)),
+			// What is kept of finished runs is a matter of ttlStrategy, not of their number.
+			SuccessfulJobsHistoryLimit: ptr(int32(historyLimit)),
+			FailedJobsHistoryLimit:     ptr(int32(historyLimit)),
+			WorkflowSpec: wfv1.WorkflowSpec{
+				WorkflowTemplateRef: &wfv1.WorkflowTemplateRef{Name: e.name},
+			},
+		},
+	}
+	return c
+}
+
+// historyLimit is Metaflow's.
+const historyLimit = 10_000
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	const most = 200
+	if runes := []rune(line); len(runes) > most {
+		line = string(runes[:most-1]) + "…"
+	}
+	return strings.TrimSpace(line)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func itoa(n int) string { return strconv.Itoa(n) }
