@@ -173,6 +173,11 @@ class Parameter:
 
         Raises MetaflowException when the function fails or the value does not fit the type.
         """
+        value = self.unsplit_default(context)
+        return value.split(self.separator) if self.separator and isinstance(value, str) and value else value
+
+    def unsplit_default(self, context: Optional[ParameterContext] = None) -> Any:
+        """Return the default as `default_value` does, but a text before `separator` splits it."""
         value = self.default
         if callable(value):
             if context is not None:
@@ -180,10 +185,7 @@ class Parameter:
             value = self._call(value, context)
         if value is None:
             return None
-        if isinstance(value, str) and self.kind != "string":
-            return self.convert(value)
-        value = self._fit(value)
-        return value.split(self.separator) if self.separator and isinstance(value, str) and value else value
+        return self._convert(value) if isinstance(value, str) else self._fit(value)
 
     def _call(self, function: Callable[..., Any], context: Optional[ParameterContext]) -> Any:
         code = getattr(function, "__code__", None)

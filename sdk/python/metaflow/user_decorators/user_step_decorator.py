@@ -101,7 +101,7 @@ class _GeneratorDecorator(UserStepDecorator):
             else:
                 next(self._generator)
         except StopIteration as stop:
-            return stop.value if stop.value is not None else (None, None)
+            return stop.value
         except Exception as error:
             return error, None
         return MetaflowException(f"@{type(self).__name__} yields more than once"), None
