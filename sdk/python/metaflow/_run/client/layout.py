@@ -1,0 +1,184 @@
+"""Files of Metaflow's local metadata provider and local datastore, read only."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+
+from metaflow.exception import MetaflowException, MetaflowNotFound
+
+from ..artifacts import Unpickler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_FOLDER = ".metaflow"
+_ARTIFACT = re.compile(r"^(\d+)_artifact_(.+)\.json$")
+_MAX_ATTEMPTS = 6
+_LOG_LINE = re.compile(r"^\[!?MFLOG\|0\|(?P<time>.+?)Z\|(?P<source>.+?)\|(?P<id>.+?)\](?P<text>.*)$")
+#: The time of a line that is not in the log format: after all others.
+_NO_TIME = "3000-01-01T00:00:00.000000"
+
+
+class Layout:
+    """One `.metaflow` folder."""
+
+    def __init__(self, root: str) -> None:
+        #: Absolute path of the folder, `/.metaflow` included.
+        self.root = root
+
+    @classmethod
+    def find(cls) -> Layout:
+        """Return the folder that METAFLOW_DATASTORE_SYSROOT_LOCAL names, else the nearest one above here."""
+        given = os.environ.get("METAFLOW_DATASTORE_SYSROOT_LOCAL")
+        if given:
+            return cls(os.path.join(os.path.realpath(os.path.expanduser(given)), _FOLDER))
+        here = folder = os.getcwd()
+        while True:
+            for candidate in (os.path.join(folder, _FOLDER), os.path.join(folder, ".mf", _FOLDER)):
+                if os.path.isdir(candidate):
+                    return cls(os.path.realpath(candidate))
+            above = os.path.dirname(folder)
+            if above == folder:
+                return cls(os.path.join(here, _FOLDER))
+            folder = above
+
+    @classmethod
+    def at(cls, place: str) -> Layout:
+        """Return the folder `.metaflow` in `place`; raises MetaflowException when there is none."""
+        root = os.path.join(os.path.realpath(os.path.expanduser(place)), _FOLDER)
+        if not os.path.isdir(root):
+            raise MetaflowException(f"there is no local metadata in '{place}': it has no folder {_FOLDER}")
+        return cls(root)
+
+    def _meta(self, parts: tuple[str, ...]) -> str:
+        return os.path.join(self.root, *parts, "_meta")
+
+    def read(self, parts: tuple[str, ...]) -> dict[str, Any] | None:
+        """Return the object at Flow[/run[/step[/task]]]; None when there is none."""
+        return _read_json(os.path.join(self._meta(parts), "_self.json"))
+
+    def children(self, parts: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the names and objects one level below, newest first."""
+        found = []
+        folder = os.path.join(self.root, *parts)
+        for name in _listed(folder):
+            if not name.startswith("_meta"):
+                value = self.read((*parts, name))
+                if value is not None:
+                    found.append((name, value))
+        found.sort(key=lambda pair: (pair[1].get("ts_epoch") or 0, pair[0]), reverse=True)
+        return found
+
+    def metadata(self, task: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return a task's metadata, newest first."""
+        folder = self._meta(task)
+        names = sorted(name for name in _listed(folder) if name.startswith("sysmeta_"))
+        found = [value for value in (_read_json(os.path.join(folder, name)) for name in names) if value is not None]
+        found.sort(key=lambda value: value.get("ts_epoch") or 0, reverse=True)
+        return found
+
+    def attempt(self, task: tuple[str, ...]) -> int | None:
+        """Return the last attempt that is finished; None when none is."""
+        folder = self._meta(task)
+        done = sorted(name for name in _listed(folder) if name.startswith("sysmeta_attempt-done_"))
+        value = _read_json(os.path.join(folder, done[-1])) if done else None
+        return None if value is None else int(value["value"])
+
+    def artifacts(self, task: tuple[str, ...], attempt: int | None = None) -> dict[str, dict[str, Any]]:
+        """Return the artifacts of an attempt by name, of the last finished one by default."""
+        wanted = self.attempt(task) if attempt is None else attempt
+        folder = self._meta(task)
+        found = {}
+        for file in sorted(_listed(folder)):
+            match = _ARTIFACT.match(file)
+            if match and int(match.group(1)) == wanted:
+                value = _read_json(os.path.join(folder, file))
+                if value is not None:
+                    found[match.group(2)] = value
+        return found
+
+    def load(self, artifact: dict[str, Any]) -> Any:
+        """Return the value of an artifact. Raises MetaflowNotFound when its blob is gone."""
+        blob = self.blob(artifact)
+        value = Unpickler(io.BytesIO(blob)).load()
+        descriptor = getattr(value, "descriptor", None)
+        if type(value).__name__ == "IncludedFile" and isinstance(descriptor, dict):
+            return _included(descriptor)
+        return value
+
+    def blob(self, artifact: dict[str, Any]) -> bytes:
+        """Return the pickle of an artifact."""
+        kind = artifact.get("ds_type", "local")
+        if kind != "local":
+            raise MetaflowException(f"artifact '{artifact['name']}' is in a {kind} datastore; here mf reads local ones")
+        location = str(artifact.get("location") or "")
+        root = location.partition(":root:")[2] or self.root
+        digest = artifact["sha"]
+        path = os.path.join(root, artifact["flow_id"], "data", digest[:2], digest)
+        try:
+            with open(path, "rb") as file:
+                packed = file.read()
+        except FileNotFoundError:
+            raise MetaflowNotFound(
+                f"the value of artifact '{artifact['name']}' is not in the datastore: {path}"
+            ) from None
+        meta = _read_json(path + "_meta") or {}
+        return packed if meta.get("cas_raw") else gzip.decompress(packed)
+
+    def size(self, task: tuple[str, ...], attempt: int, name: str) -> int | None:
+        """Return the size of an artifact's pickle, from the task's record."""
+        record = _read_json(os.path.join(self.root, *task, f"{attempt}.data.json")) or {}
+        size = record.get("info", {}).get(name, {}).get("size")
+        return None if size is None else int(size)
+
+    def log(self, root: str, task: tuple[str, ...], stream: str, attempt: int) -> list[tuple[str, str]]:
+        """Return (time, text) for each line of a log, in order."""
+        lines: list[tuple[str, str]] = []
+        for source in ("runtime", "task"):
+            path = os.path.join(root or self.root, *task, f"{attempt}.{source}_{stream}.log")
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    lines += [_log_line(line) for line in file.read().splitlines()]
+            except FileNotFoundError:
+                continue
+        lines.sort(key=lambda line: line[0])
+        return lines
+
+
+def _log_line(line: str) -> tuple[str, str]:
+    match = _LOG_LINE.match(line)
+    return (match.group("time"), match.group("text")) if match else (_NO_TIME, line)
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _read_json(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _included(descriptor: dict[str, Any]) -> Any:
+    url = descriptor["url"]
+    if not url.startswith("local://"):
+        raise MetaflowException(f"the included file is at {url}; here mf reads local files only")
+    with open(url[len("local://") :], "rb") as file:
+        content = file.read()
+    if descriptor.get("sub-type") == "uploaded" or descriptor.get("type") == "uploader-v1":
+        content = gzip.decompress(content)
+    if descriptor.get("is_text"):
+        return io.TextIOWrapper(io.BytesIO(content), encoding=descriptor.get("encoding") or "utf-8").read()
+    return content

@@ -1,0 +1,27 @@
+"""Which attributes of a flow instance are artifacts."""
+
+from __future__ import annotations
+
+from metaflow.flowspec import FlowSpec
+
+from .artifacts import RUNTIME_ARTIFACTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_BASE_NAMES = frozenset(dir(FlowSpec))
+
+
+def artifact_names(cls: type, flow: Any) -> list[str]:
+    """Return the names to store: all but those of the SDK and the runtime, dunder names and properties of the class.
+
+    Values that are methods, functions or parameters are for the caller to skip.
+    """
+    names = []
+    for name in dir(flow):
+        if name in RUNTIME_ARTIFACTS or name in _BASE_NAMES or name.startswith(("__", "_mf_")):
+            continue
+        if not isinstance(getattr(cls, name, None), property):
+            names.append(name)
+    return names

@@ -1,0 +1,11 @@
+"""The process that runs the Python steps of one flow; started by the task runtime (docs/step-protocol.md).
+
+Usage: mf_worker.py [--task] FLOW_FILE[:CLASS], with the number of a Unix stream socket in MF_PROTOCOL_FD.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    from metaflow._run.zygote import main
+
+    sys.exit(main(sys.argv[1:]))
