@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/mf-run/mf/metadata"
@@ -298,19 +297,18 @@ func (w *writer) insertBulk(ctx context.Context, t *table, rows int, args []any)
 	return err
 }
 
-// insertSQL returns the statement for a number of rows, with numbered parameters: 1 to 3 are the shared columns'.
+// insertSQL returns the statement for a number of rows. Parameters 1 to 3 are the shared columns'. The others have no
+// number, and so take the next one: SQLite searches its list of numbered parameters whenever one is bound.
 func (t *table) insertSQL(rows int) string {
 	var b strings.Builder
 	b.WriteString("INSERT INTO " + t.name + " (flow_id, run_number, run_id, " + strings.Join(t.columns, ", ") + ") VALUES ")
-	param := 4
 	for i := range rows {
 		if i > 0 {
 			b.WriteString(", ")
 		}
 		b.WriteString("(?1, ?2, ?3")
 		for range t.columns {
-			b.WriteString(", ?" + strconv.Itoa(param))
-			param++
+			b.WriteString(", ?")
 		}
 		b.WriteString(")")
 	}
