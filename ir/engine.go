@@ -9,6 +9,13 @@ const (
 	// EnvBranch is the branch of a @project deployment: "prod", "prod.<branch>", "test.<branch>" or "user.<user>". Unset
 	// means that the flow has no @project.
 	EnvBranch = "MF_BRANCH"
+	// EnvSplitList is a key below the root of the datastore. A task that splits leaves the indices of its splits there, as a
+	// JSON array [0,1,2]: for engines that read a fan-out from a store and not from the task. It is written anew by each
+	// invocation that ends well, one that finds its task done before included. Unset means nowhere.
+	EnvSplitList = "MF_SPLIT_LIST"
+	// EnvOutputsFile is the path of a file that receives all small outputs as one JSON object, such as {"splits": 3}: for
+	// engines that read JSON. Numbers are numbers. Unset means nowhere; it may be set beside EnvOutputs.
+	EnvOutputsFile = "MF_ENGINE_OUTPUTS_FILE"
 )
 
 // InstallArgs is the command line, after the program's name, with which mf-task copies itself to a path: how an init
