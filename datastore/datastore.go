@@ -64,6 +64,19 @@ type Appender interface {
 	Append(ctx context.Context, key string) (io.WriteCloser, error)
 }
 
+// Remover is a Backend that can delete, which collecting unreachable blobs needs.
+type Remover interface {
+	// Remove deletes an object and its user metadata. An absent key is no error.
+	Remove(ctx context.Context, key string) error
+}
+
+// Linker is a Backend that can take over an object of another one without copying its bytes.
+type Linker interface {
+	// LinkFrom makes key name the same object as in from. It reports false, and changes nothing, where that cannot be
+	// done, for instance because from is not on the same disk; the caller then copies.
+	LinkFrom(ctx context.Context, from Backend, key string) (bool, error)
+}
+
 // TaskRef names a task. The zero Attempt is the first.
 type TaskRef struct {
 	Flow, Run, Step, Task string

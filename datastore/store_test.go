@@ -1,0 +1,281 @@
+package datastore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/local"
+	"github.com/mf-run/mf/datastore/memory"
+)
+
+func openLocal(t testing.TB) *local.Backend {
+	t.Helper()
+	b, err := local.Open(filepath.Join(t.TempDir(), ".metaflow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// randomBytes returns the same n bytes each time, half of which compress well.
+func randomBytes(n int) []byte {
+	rng := rand.New(rand.NewPCG(1, uint64(n)))
+	data := make([]byte, n)
+	for i := range data {
+		if i%2 == 0 {
+			data[i] = byte(rng.Uint32())
+		}
+	}
+	return data
+}
+
+func TestBlobsOfAllSizes(t *testing.T) {
+	ctx := t.Context()
+	for _, n := range []int{0, 1, 4, 1023, 1024, 1025, 65536, 1 << 20, 1<<20 + 1, 5 << 20} {
+		s := datastore.New(openLocal(t))
+		data := randomBytes(n)
+		digest, err := s.SaveBytes(ctx, "F", data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := datastore.Digest(data); digest != want {
+			t.Errorf("size %d: digest %s, want %s", n, digest, want)
+		}
+		got, err := datastore.New(s.Backend()).Load(ctx, "F", digest)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("size %d: read %d bytes back, %v", n, len(got), err)
+		}
+		path := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other := datastore.New(memory.New(nil))
+		fileDigest, size, err := other.SaveFile(ctx, "F", path)
+		if err != nil || fileDigest != digest || size != int64(n) {
+			t.Errorf("size %d: SaveFile = %s, %d, %v", n, fileDigest, size, err)
+		}
+		got, err = other.Load(ctx, "F", digest)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("size %d: read %d bytes of the file back, %v", n, len(got), err)
+		}
+	}
+}
+
+func TestRawBlob(t *testing.T) {
+	ctx := t.Context()
+	s := datastore.New(openLocal(t))
+	data := []byte("\x1f\x8b looks like gzip but is not")
+	digest, err := s.SaveRaw(ctx, "F", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Load(ctx, "F", digest)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("Load = %q, %v", got, err)
+	}
+	file := filepath.Join(s.Backend().Root(), "F", "data", digest[:2], digest)
+	if stored, err := os.ReadFile(file); err != nil || !bytes.Equal(stored, data) {
+		t.Errorf("stored %q, %v", stored, err)
+	}
+	meta, err := os.ReadFile(file + "_meta")
+	if want := `{"cas_raw": true, "cas_version": 1}`; err != nil || string(meta) != want {
+		t.Errorf("metadata %q, %v, want %q", meta, err, want)
+	}
+}
+
+// countingBackend counts writes.
+type countingBackend struct {
+	datastore.Backend
+	puts atomic.Int64
+}
+
+func (c *countingBackend) Put(ctx context.Context, key string, body io.Reader, opt datastore.PutOptions) error {
+	c.puts.Add(1)
+	return c.Backend.Put(ctx, key, body, opt)
+}
+
+func TestExistingBlobIsNotWrittenAgain(t *testing.T) {
+	ctx := t.Context()
+	c := &countingBackend{Backend: memory.New(nil)}
+	s := datastore.New(c)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := s.SaveBytes(ctx, "F", []byte("same")); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.SaveRaw(ctx, "F", []byte("same")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := datastore.New(c).SaveBytes(ctx, "F", []byte("same")); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.puts.Load(); n > 3 { // the blob, and the format mark, which two may write
+		t.Errorf("%d writes", n)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	ctx := t.Context()
+	digest := datastore.Digest([]byte("hello"))
+	key := "F/data/" + digest[:2] + "/" + digest
+	good := func() []byte {
+		b := memory.New(nil)
+		if _, err := datastore.New(b).SaveBytes(ctx, "F", []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := b.Get(ctx, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := io.ReadAll(r)
+		return data
+	}()
+	v1 := `{"cas_raw": false, "cas_version": 1}`
+	for _, c := range []struct {
+		name string
+		body []byte
+		meta string
+		want error
+		text string
+	}{
+		{"good", good, v1, nil, ""},
+		{"no metadata means gzip", good, "", nil, ""},
+		{"raw without version", []byte("hello"), `{"cas_raw": true}`, nil, ""},
+		{"cut", good[:len(good)-9], v1, datastore.ErrCorrupt, "not a whole gzip stream"},
+		{"cut in the header", good[:5], v1, datastore.ErrCorrupt, "not a whole gzip stream"},
+		{"empty", nil, v1, datastore.ErrCorrupt, "not a whole gzip stream"},
+		{"not gzip", []byte("hello"), v1, datastore.ErrCorrupt, "delete it"},
+		{"other bytes", []byte("hellO"), `{"cas_raw": true, "cas_version": 1}`, datastore.ErrCorrupt, "another digest"},
+		{"newer", good, `{"cas_raw": false, "cas_version": 2}`, datastore.ErrNewer, "use a newer mf"},
+		{"newer raw", good, `{"cas_raw": true, "cas_version": 2}`, datastore.ErrNewer, "version 2"},
+		{"no version", good, `{"cas_raw": false}`, datastore.ErrCorrupt, "no cas_version"},
+		{"metadata no JSON", good, `{`, datastore.ErrCorrupt, "metadata"},
+	} {
+		b := memory.New(nil)
+		opt := datastore.PutOptions{}
+		if c.meta != "" {
+			opt.Meta = []byte(c.meta)
+		}
+		if err := b.Put(ctx, key, bytes.NewReader(c.body), opt); err != nil {
+			t.Fatal(err)
+		}
+		data, err := datastore.New(b).Load(ctx, "F", digest)
+		if !errors.Is(err, c.want) || c.want == nil && string(data) != "hello" {
+			t.Errorf("%s: Load = %q, %v, want error %v", c.name, data, err, c.want)
+		}
+		if err != nil && !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: error %q does not say %q", c.name, err, c.text)
+		}
+	}
+	_, err := datastore.New(memory.New(nil)).Load(ctx, "F", digest)
+	if !errors.Is(err, datastore.ErrNotFound) {
+		t.Errorf("absent: %v", err)
+	}
+	for _, bad := range []string{"", "../../etc/passwd", strings.ToUpper(digest), digest[:39]} {
+		if _, err := datastore.New(memory.New(nil)).Load(ctx, "F", bad); err == nil || errors.Is(err, datastore.ErrNotFound) {
+			t.Errorf("digest %q: %v", bad, err)
+		}
+	}
+}
+
+func TestImport(t *testing.T) {
+	ctx := t.Context()
+	for _, c := range []struct {
+		name     string
+		from, to datastore.Backend
+	}{
+		{"local to local", openLocal(t), openLocal(t)},
+		{"memory to local", memory.New(nil), openLocal(t)},
+		{"local to memory", openLocal(t), memory.New(nil)},
+	} {
+		from, to := datastore.New(c.from), datastore.New(c.to)
+		packed, err := from.SaveBytes(ctx, "F", []byte("packed"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := from.SaveRaw(ctx, "F", []byte("raw"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for digest, want := range map[string]string{packed: "packed", raw: "raw"} {
+			for range 2 { // the second time it is there
+				if err := to.Import(ctx, from, "F", digest); err != nil {
+					t.Fatalf("%s: %v", c.name, err)
+				}
+			}
+			got, err := datastore.New(c.to).Load(ctx, "F", digest)
+			if err != nil || string(got) != want {
+				t.Errorf("%s: Load = %q, %v, want %q", c.name, got, err, want)
+			}
+		}
+		if err := to.Import(ctx, from, "F", datastore.Digest(nil)); !errors.Is(err, datastore.ErrNotFound) {
+			t.Errorf("%s: absent blob: %v", c.name, err)
+		}
+	}
+}
+
+func TestImportLinksOnOneDisk(t *testing.T) {
+	ctx := t.Context()
+	a, b := openLocal(t), openLocal(t)
+	digest, err := datastore.New(a).SaveBytes(ctx, "F", []byte("linked"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := datastore.New(b).Import(ctx, datastore.New(a), "F", digest); err != nil {
+		t.Fatal(err)
+	}
+	stat := func(root string) os.FileInfo {
+		info, err := os.Stat(filepath.Join(root, "F", "data", digest[:2], digest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	if !os.SameFile(stat(a.Root()), stat(b.Root())) {
+		t.Error("the blob was copied")
+	}
+}
+
+func TestFormat(t *testing.T) {
+	ctx := t.Context()
+	b := openLocal(t)
+	s := datastore.New(b)
+	if err := s.CheckFormat(ctx); err != nil {
+		t.Errorf("empty datastore: %v", err)
+	}
+	if _, err := os.Stat(b.Root()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("reading made the root: %v", err)
+	}
+	if _, err := s.SaveBytes(ctx, "F", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	mark := filepath.Join(b.Root(), "mf.json")
+	if data, err := os.ReadFile(mark); err != nil || string(data) != "{\"format\": 1}\n" {
+		t.Errorf("mf.json holds %q, %v", data, err)
+	}
+	if err := os.WriteFile(mark, []byte(`{"format": 2, "more": []}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	later := datastore.New(b)
+	if err := later.CheckFormat(ctx); !errors.Is(err, datastore.ErrNewer) || !strings.Contains(err.Error(), "newer one") {
+		t.Errorf("CheckFormat = %v", err)
+	}
+	if _, err := later.SaveBytes(ctx, "F", []byte("y")); !errors.Is(err, datastore.ErrNewer) {
+		t.Errorf("SaveBytes into a newer datastore: %v", err)
+	}
+}
