@@ -14,14 +14,16 @@ _BASE_NAMES = frozenset(dir(FlowSpec))
 
 
 def artifact_names(cls: type, flow: Any) -> list[str]:
-    """Return the names to store: all but those of the SDK and the runtime, dunder names and properties of the class.
+    """Return the names to store.
 
-    Values that are methods, functions or parameters are for the caller to skip.
+    Not stored are the SDK's and the runtime's own, dunder names, properties, methods and classes defined in the flow's
+    class. Values of the instance that are functions or parameters are for the caller to skip.
     """
+    held = flow.__dict__
     names = []
     for name in dir(flow):
         if name in RUNTIME_ARTIFACTS or name in _BASE_NAMES or name.startswith(("__", "_mf_")):
             continue
-        if not isinstance(getattr(cls, name, None), property):
+        if not isinstance(getattr(cls, name, None), property if name in held else (property, type)):
             names.append(name)
     return names

@@ -9,6 +9,7 @@ import os
 import re
 
 from metaflow.exception import MetaflowException, MetaflowNotFound
+from metaflow.includefile import IncludedFile
 
 from ..artifacts import Unpickler
 
@@ -106,10 +107,32 @@ class Layout:
         """Return the value of an artifact. Raises MetaflowNotFound when its blob is gone."""
         blob = self.blob(artifact)
         value = Unpickler(io.BytesIO(blob)).load()
-        descriptor = getattr(value, "descriptor", None)
-        if type(value).__name__ == "IncludedFile" and isinstance(descriptor, dict):
-            return _included(descriptor)
-        return value
+        return self._included(value.descriptor) if isinstance(value, IncludedFile) else value
+
+    def included_size(self, artifact: dict[str, Any]) -> int | None:
+        """Return the size of the file behind an IncludeFile parameter's artifact; None when it is not known."""
+        value = Unpickler(io.BytesIO(self.blob(artifact))).load()
+        return value.size if isinstance(value, IncludedFile) else None
+
+    def is_included(self, task: tuple[str, ...], attempt: int, name: str) -> bool:
+        """Whether an artifact stands for an included file, as the task's record says."""
+        record = _read_json(os.path.join(self.root, *task, f"{attempt}.data.json")) or {}
+        return "IncludedFile" in str(record.get("info", {}).get(name, {}).get("type"))
+
+    def _included(self, descriptor: dict[str, Any]) -> Any:
+        """Return the content of an included file."""
+        url = descriptor["url"]
+        if not url.startswith("local://"):
+            raise MetaflowException(f"the included file is at {url}; here mf reads local files only")
+        path = url[len("local://") :]
+        tail = os.path.join("data", *path.split("/")[-2:])
+        for candidate in (path, os.path.join(self.root, tail), os.path.join(os.path.dirname(self.root), tail)):
+            try:
+                with open(candidate, "rb") as file:
+                    return _decoded(file.read(), descriptor)
+            except FileNotFoundError:
+                continue
+        raise MetaflowNotFound(f"the included file is not in the datastore: {path}")
 
     def blob(self, artifact: dict[str, Any]) -> bytes:
         """Return the pickle of an artifact."""
@@ -117,21 +140,24 @@ class Layout:
         if kind != "local":
             raise MetaflowException(f"artifact '{artifact['name']}' is in a {kind} datastore; here mf reads local ones")
         location = str(artifact.get("location") or "")
-        root = location.partition(":root:")[2] or self.root
         digest = artifact["sha"]
-        path = os.path.join(root, artifact["flow_id"], "data", digest[:2], digest)
-        try:
-            with open(path, "rb") as file:
-                packed = file.read()
-        except FileNotFoundError:
-            raise MetaflowNotFound(
-                f"the value of artifact '{artifact['name']}' is not in the datastore: {path}"
-            ) from None
-        meta = _read_json(path + "_meta") or {}
-        return packed if meta.get("cas_raw") else gzip.decompress(packed)
+        for root in self._roots(location.partition(":root:")[2]):
+            path = os.path.join(root, artifact["flow_id"], "data", digest[:2], digest)
+            try:
+                with open(path, "rb") as file:
+                    packed = file.read()
+            except FileNotFoundError:
+                continue
+            meta = _read_json(path + "_meta") or {}
+            return packed if meta.get("cas_raw") else gzip.decompress(packed)
+        raise MetaflowNotFound(f"the value of artifact '{artifact['name']}' is not in the datastore: {path}")
+
+    def _roots(self, recorded: str) -> list[str]:
+        """Where a task's data may be: where it was written, or here, if the folder has been moved since."""
+        return [recorded, self.root] if recorded and recorded != self.root else [self.root]
 
     def size(self, task: tuple[str, ...], attempt: int, name: str) -> int | None:
-        """Return the size of an artifact's pickle, from the task's record."""
+        """Return the size of an artifact's pickle, from the task's record; None when it is not known."""
         record = _read_json(os.path.join(self.root, *task, f"{attempt}.data.json")) or {}
         size = record.get("info", {}).get(name, {}).get("size")
         return None if size is None else int(size)
@@ -140,12 +166,14 @@ class Layout:
         """Return (time, text) for each line of a log, in order."""
         lines: list[tuple[str, str]] = []
         for source in ("runtime", "task"):
-            path = os.path.join(root or self.root, *task, f"{attempt}.{source}_{stream}.log")
-            try:
-                with open(path, encoding="utf-8", errors="replace") as file:
-                    lines += [_log_line(line) for line in file.read().splitlines()]
-            except FileNotFoundError:
-                continue
+            for place in self._roots(root):
+                path = os.path.join(place, *task, f"{attempt}.{source}_{stream}.log")
+                try:
+                    with open(path, encoding="utf-8", errors="replace") as file:
+                        lines += [_log_line(line) for line in file.read().splitlines()]
+                    break
+                except FileNotFoundError:
+                    continue
         lines.sort(key=lambda line: line[0])
         return lines
 
@@ -171,12 +199,7 @@ def _read_json(path: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _included(descriptor: dict[str, Any]) -> Any:
-    url = descriptor["url"]
-    if not url.startswith("local://"):
-        raise MetaflowException(f"the included file is at {url}; here mf reads local files only")
-    with open(url[len("local://") :], "rb") as file:
-        content = file.read()
+def _decoded(content: bytes, descriptor: dict[str, Any]) -> Any:
     if descriptor.get("sub-type") == "uploaded" or descriptor.get("type") == "uploader-v1":
         content = gzip.decompress(content)
     if descriptor.get("is_text"):
