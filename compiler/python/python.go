@@ -163,6 +163,7 @@ func Decode(raw []byte) (*ir.Flow, diag.List, error) {
 		Op          string            `json:"op"`
 		Flow        json.RawMessage   `json:"flow"`
 		Diagnostics []diag.Diagnostic `json:"diagnostics"`
+		Python      string            `json:"python"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()

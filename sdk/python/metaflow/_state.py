@@ -25,8 +25,8 @@ if TYPE_CHECKING:
             """End the loading: this class was asked to enter the command line."""
 
 
-#: Folder of this package with a trailing separator; frames below it are not the user's.
-SDK_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: Folder of the SDK with a trailing separator; frames below it are not the user's.
+SDK_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 #: The loader at work, None otherwise.
 loader: Optional[Loader] = None
@@ -46,12 +46,18 @@ class DefinitionError(MetaflowException):
         message: str,
         detail: str = "",
         place: Optional[Tuple[str, int]] = None,
+        decorator: str = "",
+        beyond: Optional[Tuple[str, int]] = None,
     ) -> None:
         super().__init__(message + (". " + detail if detail else ""))
         self.code = code
         self.summary = message
         self.detail = detail
         self.place = place or caller()
+        #: Name of the decorator that the mistake is about, where `place` may be that of what it decorates.
+        self.decorator = decorator
+        #: Place of another decorator of that name, below which it is not.
+        self.beyond = beyond
 
 
 def caller() -> Optional[Tuple[str, int]]:

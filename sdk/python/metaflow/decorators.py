@@ -82,7 +82,7 @@ def step(f: Optional[Callable[..., Any]] = None, *, start: bool = False, end: bo
     def mark(func: Any) -> Any:
         if not hasattr(func, "__code__"):
             _state.report(
-                DefinitionError("step-not-function", "@step belongs on a method", "Put @step directly above def", place)
+                DefinitionError("step-not-function", "@step belongs on a method", "Put @step directly above def", place, "step")
             )
             return func
         func.is_step = True
@@ -99,29 +99,38 @@ def step(f: Optional[Callable[..., Any]] = None, *, start: bool = False, end: bo
 
 def add(decorators: List[Decorator], decorator: Decorator, owner: str) -> None:
     """Append a decorator, unless one of its name is there and it may only stand once (which is reported)."""
-    if not decorator.repeatable and any(d.name == decorator.name for d in decorators):
+    first = next((d for d in decorators if d.name == decorator.name), None)
+    if first is not None and not decorator.repeatable:
         _state.report(
             DefinitionError(
                 "duplicate-decorator",
                 f"{owner} has the decorator @{decorator.name} twice",
                 "Remove one of the two",
                 decorator.place,
+                decorator.name,
+                first.place,
             )
         )
         return
     decorators.append(decorator)
 
 
+def name_of(target: Any) -> str:
+    """Return how a message names what a decorator stands on."""
+    return repr(getattr(target, "__name__", type(target).__name__))
+
+
 def _attach_to_step(func: Any, decorator: Decorator) -> Any:
     if getattr(func, "is_step", False):
         add(func.decorators, decorator, f"step {func.__name__!r}")
-    elif callable(func) and not isinstance(func, type):
+    elif callable(func):
         _state.report(
             DefinitionError(
                 "decorator-not-on-step",
-                f"@{decorator.name} is on {getattr(func, '__name__', func)!r}, which is not a step",
+                f"@{decorator.name} is on {name_of(func)}, which is not a step",
                 "A step decorator stands above @step",
                 decorator.place,
+                decorator.name,
             )
         )
     else:
@@ -136,9 +145,10 @@ def _attach_to_flow(cls: Any, decorator: Decorator) -> Any:
         _state.report(
             DefinitionError(
                 "decorator-not-on-flow",
-                f"@{decorator.name} is on {getattr(cls, '__name__', cls)!r}, which is not a flow",
+                f"@{decorator.name} is on {name_of(cls)}, which is not a flow",
                 "A flow decorator stands above the class that derives from FlowSpec",
                 decorator.place,
+                decorator.name,
             )
         )
     else:

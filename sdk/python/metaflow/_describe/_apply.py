@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ._loader import LoadedFlow
 
 
+#: The place of what the command line says.
+_COMMAND_LINE = ("", 0)
+
+
 def context(loaded: LoadedFlow) -> ParameterContext:
     """Return what functions that compute defaults are told."""
     import os
@@ -48,8 +52,9 @@ def apply(loaded: LoadedFlow) -> None:
     if mutating and not _mutate(loaded, evaluate, early=True):
         return
     _collect(loaded)
-    for parameter in loaded.parameters.values():
-        _guard(loaded, parameter.place, lambda parameter=parameter: parameter.resolve(evaluate))
+    for name, parameter in list(loaded.parameters.items()):
+        if not _guard(loaded, parameter.place, lambda parameter=parameter: parameter.resolve(evaluate)):
+            del loaded.parameters[name]
     if loaded.options.with_specs:
         _attach(loaded)
     if mutating and not _mutate(loaded, evaluate, early=False):
@@ -59,7 +64,7 @@ def apply(loaded: LoadedFlow) -> None:
             _guard(loaded, decorator.place, lambda decorator=decorator: _resolve(decorator, evaluate))
     for function in loaded.steps.values():
         for decorator in function.wrappers:
-            _guard(loaded, decorator.place, lambda decorator=decorator: decorator.external_init(evaluate))
+            _guard(loaded, _place(loaded, decorator), lambda decorator=decorator: decorator.external_init(evaluate))
 
 
 def _evaluator(loaded: LoadedFlow) -> Callable[[Any], Any]:
@@ -87,6 +92,10 @@ def _guard(loaded: LoadedFlow, place: Any, action: Callable[[], Any]) -> bool:
     return True
 
 
+def _place(loaded: LoadedFlow, decorator: Any) -> Any:
+    return loaded.files.decorator_place(decorator.place, type(decorator).__name__)
+
+
 def _resolve(decorator: Any, evaluate: Callable[[Any], Any]) -> None:
     from ..decorators import UNPACK_KEY
 
@@ -105,17 +114,17 @@ def _mutate(loaded: LoadedFlow, evaluate: Callable[[Any], Any], early: bool) -> 
     flow = MutableFlow(loaded.cls, loaded.config_values, loaded.decorators, early)
     method = "pre_mutate" if early else "mutate"
     for mutator in loaded.mutators:
-        if not _guard(loaded, mutator.place, lambda mutator=mutator: mutator.external_init(evaluate)):
+        if not _guard(loaded, _place(loaded, mutator), lambda mutator=mutator: mutator.external_init(evaluate)):
             return False
-        if not _guard(loaded, mutator.place, lambda mutator=mutator: getattr(mutator, method)(flow)):
+        if not _guard(loaded, _place(loaded, mutator), lambda mutator=mutator: getattr(mutator, method)(flow)):
             return False
     for name, function in loaded.steps.items():
         for mutator in list(function.config_decorators):
             step = MutableStep(flow, function, name)
-            if not _guard(loaded, mutator.place, lambda mutator=mutator: mutator.external_init(evaluate)):
+            if not _guard(loaded, _place(loaded, mutator), lambda mutator=mutator: mutator.external_init(evaluate)):
                 return False
             if not _guard(
-                loaded, mutator.place, lambda mutator=mutator, step=step: getattr(mutator, method)(step)
+                loaded, _place(loaded, mutator), lambda mutator=mutator, step=step: getattr(mutator, method)(step)
             ):
                 return False
     return True
@@ -146,11 +155,13 @@ def _attach(loaded: LoadedFlow) -> None:
             continue
         for function in loaded.steps.values():
             if user_class is not None:
-                decorator = user_class(**attributes)
-                decorator.origin = "with"
-                getattr(function, decorator._field).append(decorator)
+                present = getattr(function, user_class._field)
+                if not any(isinstance(d, user_class) for d in present):
+                    decorator = user_class(**attributes)
+                    decorator.origin, decorator.place = "with", _COMMAND_LINE
+                    present.append(decorator)
                 continue
-            decorator = Decorator(name, attributes, origin="with")
+            decorator = Decorator(name, attributes, _COMMAND_LINE, origin="with")
             if decorator.repeatable or all(d.name != name for d in function.decorators):
                 decorator.complete()
                 function.decorators.append(decorator)

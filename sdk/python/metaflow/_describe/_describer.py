@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 
-from ..exception import MetaflowException
+from ..exception import MetaflowException, ParameterFieldFailed
 from ._apply import context
 from ._body import Body
+from ._failures import report
 from ._data import StubReached, function_name, is_plain, to_data
 from ._source import Sources, assigned, is_step
 from ._stubs import stub_name
@@ -163,12 +165,19 @@ class Describer:
             return
         try:
             value = parameter.unsplit_default(context(self._loaded))
+        except ParameterFieldFailed as error:
+            report(self._loaded, error.__cause__ or error, parameter.place, f"the default of {what} was computed")
+            return
         except MetaflowException as error:
             self._found.add("parameter-default", span, error.message)
             return
         data = self._data(what, span, value)
-        if data is not None and not is_plain(value) and not is_plain(data):
-            self._found.add("parameter-default", span, f"the default of {what} cannot be written as JSON: {value!r}")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            if not stub_name(value):
+                text = function_name(type(value))
+                self._found.add("parameter-default", span, f"the default of {what} cannot be said in JSON: a {text}")
             return
         if data is not None:
             result["default"] = data
@@ -203,31 +212,44 @@ class Describer:
     # Decorators
 
     def _flow_decorators(self) -> List[Data]:
-        described = [self._decorator(d, None) for d in reversed(self._loaded.decorators)]
-        return described + [self._user_decorator(m, None) for m in reversed(self._loaded.mutators)]
+        spans: Dict[int, Span] = {}
+        for base in self._loaded.cls.__mro__:
+            found = self._sources.class_(base) if "_mf_own_decorators" in base.__dict__ else None
+            if found is not None:
+                spans.update(self._decorator_spans([*base._mf_own_decorators, *base._mf_own_mutators], *found))
+        described = [self._decorator(d, spans) for d in reversed(self._loaded.decorators)]
+        return described + [self._user_decorator(m, spans) for m in reversed(self._loaded.mutators)]
+
+    def _decorator_spans(self, decorators: List[Any], source: SourceFile, node: Any) -> Dict[int, Span]:
+        """Find the spans of decorators (innermost first), by their name and order; by id()."""
+        nodes: List[Any] = list(node.decorator_list)
+        spans: Dict[int, Span] = {}
+        for decorator in reversed(decorators):
+            own = getattr(decorator, "name", type(decorator).__name__)
+            for candidate in nodes:
+                call = candidate.func if isinstance(candidate, ast.Call) else candidate
+                if decorator.origin == "" and getattr(call, "id", getattr(call, "attr", "")) == own:
+                    spans[id(decorator)] = self._sources.span(source, candidate)
+                    nodes.remove(candidate)
+                    break
+        return spans
 
     def _step_decorators(self, function: Any, source: Optional[SourceFile], node: Optional[Function]) -> List[Data]:
-        nodes = node.decorator_list if node is not None else []
-
-        def span(place: Any) -> Optional[Span]:
-            for decorator in nodes:
-                if source is not None and place and place[0] == source.path:
-                    if decorator.lineno <= place[1] <= (decorator.end_lineno or 0):
-                        return self._sources.span(source, decorator)
-            return None
-
-        described = [self._decorator(d, span(d.place)) for d in reversed(function.decorators)]
-        for own in (function.wrappers, function.config_decorators):
-            described += [self._user_decorator(d, span(d.place)) for d in reversed(own)]
+        users = [*function.wrappers, *function.config_decorators]
+        spans: Dict[int, Span] = {}
+        if source is not None:
+            for own in (function.decorators, function.wrappers, function.config_decorators):
+                spans.update(self._decorator_spans(own, source, node))
+        described = [self._decorator(d, spans) for d in reversed(function.decorators)]
+        described += [self._user_decorator(d, spans) for d in reversed(users)]
         # Stable: what was added by --with or a mutator has no place in the step and comes first, as the outermost.
         name = self._loaded.files.name(source.path) if source is not None else ""
         return sorted(
             described, key=lambda d: d["span"].get("line", 0) if d.get("span", {}).get("file") == name else 0
         )
 
-    def _decorator(self, decorator: Any, span: Optional[Span]) -> Data:
-        if decorator.origin == "with" or span is None:
-            span = self._loaded.files.span(decorator.place)
+    def _decorator(self, decorator: Any, spans: Dict[int, Span]) -> Data:
+        span = spans.get(id(decorator)) or self._loaded.files.span(decorator.place)
         attributes = decorator.attributes
         if decorator.name in _DEPLOY_TIME and self._loaded.options.evaluate:
             attributes = self._evaluated(decorator, attributes)
@@ -266,8 +288,8 @@ class Describer:
             )
             return None
 
-    def _user_decorator(self, decorator: Any, span: Optional[Span]) -> Data:
-        span = span or self._loaded.files.span(decorator.place if decorator.origin == "" else None)
+    def _user_decorator(self, decorator: Any, spans: Dict[int, Span]) -> Data:
+        span = spans.get(id(decorator)) or self._loaded.files.span(decorator.place if decorator.origin == "" else None)
         name = type(decorator).decorator_name
         attributes = self._data(f"@{name}", span, decorator.mf_attributes()) or {}
         return _without_empty({"name": name, "attributes": attributes, "origin": decorator.origin, "span": span})

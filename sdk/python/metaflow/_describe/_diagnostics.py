@@ -27,7 +27,7 @@ class Files:
         for module in list(sys.modules.values()):
             if getattr(module, "__file__", None) == path:
                 return f"<{module.__name__}>"
-        return f"<{os.path.basename(path)}>"
+        return path if path.startswith("<") else f"<{os.path.basename(path)}>"
 
     def is_users(self, path: str) -> bool:
         """Whether the file is the user's own code: neither Python's nor the SDK's nor an installed package's."""
@@ -35,7 +35,7 @@ class Files:
             return True
         from .._state import SDK_FOLDER
 
-        if path.startswith("<") or path.startswith(os.path.dirname(SDK_FOLDER.rstrip(os.sep))):
+        if path.startswith("<") or path.startswith(SDK_FOLDER):
             return False
         parts = path.replace(os.sep, "/")
         return "/site-packages/" not in parts and "/dist-packages/" not in parts and not path.startswith(_LIBRARY)
@@ -50,9 +50,30 @@ class Files:
                 self._lines[path] = []
         return self._lines[path]
 
+    def decorator_place(self, place: Optional[Place], name: str, beyond: Optional[Place] = None) -> Optional[Place]:
+        """Return the place of a decorator, where `place` may be that of the def or class below it.
+
+        Before Python 3.11 a decorator without parentheses is called on the line of what it decorates.
+        """
+        if place is None or not place[0]:
+            return place
+        path, line = place
+        lines = self.lines(path)
+        if line > len(lines) or lines[line - 1].lstrip().startswith("@"):
+            return place
+        if beyond is not None and beyond[0] == path:
+            line = min(line, beyond[1])
+        for above in range(line - 1, 0, -1):
+            text = lines[above - 1].strip()
+            if text.startswith("@") and text[1:].partition("(")[0].strip().rpartition(".")[2] == name:
+                return path, above
+            if text.startswith(("def ", "class ", "async def ")):
+                break
+        return place
+
     def span(self, place: Optional[Place]) -> Span:
         """Return the span of a line: it starts at the first character that is neither blank nor the @ of a decorator."""
-        if place is None:
+        if place is None or not place[0]:
             return {}
         path, line = place
         span: Span = {"file": self.name(path)}

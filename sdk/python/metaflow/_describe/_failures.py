@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from ._loader import LoadedFlow
 
 
-def report(loaded: LoadedFlow, error: BaseException, place: Optional[Tuple[str, int]] = None) -> None:
-    """Add the diagnostic for an exception of the user's code; `place` is where it is if the traceback does not say."""
+def report(
+    loaded: LoadedFlow,
+    error: BaseException,
+    place: Optional[Tuple[str, int]] = None,
+    during: str = "the flow file was loaded",
+) -> None:
+    """Add the diagnostic for an exception of the user's code.
+
+    `place` is where it is if the traceback does not say, `during` what was being done.
+    """
     frames = _frames(loaded, error)
     if frames:
         place = frames[-1]
@@ -27,7 +35,7 @@ def report(loaded: LoadedFlow, error: BaseException, place: Optional[Tuple[str, 
     elif isinstance(error, MetaflowException):
         found.add("flow-definition", files.span(place), error.message or str(error))
     elif isinstance(error, ImportError):
-        found.add("import-error", files.span(place), str(error), _import_hint(error))
+        found.add("import-error", files.span(place), _import_text(error), _import_hint(error))
     elif isinstance(error, SystemExit):
         found.add(
             "load-exit",
@@ -40,7 +48,7 @@ def report(loaded: LoadedFlow, error: BaseException, place: Optional[Tuple[str, 
         pass
     else:
         text = str(error)
-        summary = f"{type(error).__name__} while the flow file was loaded" + (f": {text}" if text else "")
+        summary = f"{type(error).__name__} while {during}" + (f": {text}" if text else "")
         found.add("load-exception", files.span(place), summary, _traceback(loaded, frames))
 
 
@@ -74,6 +82,12 @@ def _syntax_error(loaded: LoadedFlow, error: SyntaxError) -> None:
         if error.offset and error.offset > 0:
             span["col"] = error.offset
     loaded.found.add("syntax-error", span, error.msg or "invalid syntax")
+
+
+def _import_text(error: ImportError) -> str:
+    """Return the message without the path of the module, which differs between machines."""
+    text, parenthesis, _ = str(error).partition(" (")
+    return text if parenthesis and text.startswith("cannot import name") else str(error)
 
 
 def _import_hint(error: ImportError) -> str:

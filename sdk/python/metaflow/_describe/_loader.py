@@ -120,23 +120,27 @@ class _Loader:
 
     def record(self, error: DefinitionError) -> None:
         """Keep a mistake in how the flow is written."""
-        self._loaded.found.add(error.code, self._loaded.files.span(error.place), error.summary, error.detail)
+        files = self._loaded.files
+        place = files.decorator_place(error.place, error.decorator, error.beyond) if error.decorator else error.place
+        self._loaded.found.add(error.code, files.span(place), error.summary, error.detail)
 
     def found(self, cls: type) -> NoReturn:
         """End the loading."""
         raise FlowFound(cls)
 
-    def reject_stub(self, name: str, target: Any) -> None:
+    def reject_stub(self, name: str, target: Any) -> bool:
         """Report a step or flow that a stub decorates: what the decorator would do cannot be known."""
         is_flow = isinstance(target, type) and issubclass(target, FlowSpec)
-        if is_flow or getattr(target, "is_step", False):
-            kind = "flow" if is_flow else "step"
-            self._loaded.found.add(
-                "stub-value",
-                self._loaded.files.span(_state.caller()),
-                f"the {kind} {target.__name__} is decorated with {name} of a module that is not installed here",
-                "Install the module where the flow is compiled",
-            )
+        if not is_flow and not getattr(target, "is_step", False):
+            return False
+        kind = "flow" if is_flow else "step"
+        self._loaded.found.add(
+            "stub-value",
+            self._loaded.files.span(self._loaded.files.decorator_place(_state.caller(), name.rpartition(".")[2])),
+            f"the {kind} {target.__name__} is decorated with {name} of a module that is not installed here",
+            "Install the module where the flow is compiled",
+        )
+        return True
 
 
 def load(path: str, class_name: Optional[str] = None, options: Optional[LoadOptions] = None) -> LoadedFlow:
@@ -183,7 +187,7 @@ def _execute(loaded: LoadedFlow) -> Optional[type]:
         loaded.found.add("unreadable", {"file": os.path.basename(loaded.path)}, f"cannot be read: {error.strerror}")
         return None
     try:
-        exec(compile(source, loaded.path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 (the purpose)
+        exec(_compile(source, loaded.path), module.__dict__)  # noqa: S102 (the purpose)
     except FlowFound as found:
         return found.cls
     except KeyboardInterrupt:
@@ -192,6 +196,14 @@ def _execute(loaded: LoadedFlow) -> Optional[type]:
         loaded.error = error
         report(loaded, error)
     return None
+
+
+def _compile(source: bytes, path: str) -> types.CodeType:
+    try:
+        return compile(source, path, "exec", dont_inherit=True)
+    except ValueError as error:
+        # Before Python 3.12, for a file that holds null bytes.
+        raise SyntaxError(str(error), (path, None, None, None)) from None
 
 
 def _choose(loaded: LoadedFlow, found: Optional[type], name: Optional[str]) -> Optional[type]:
@@ -257,5 +269,12 @@ def _collect(loaded: LoadedFlow) -> None:
             loaded.config_objects[name] = value
         elif kind is False:
             loaded.parameters[name] = value
+        elif hasattr(type(value), "mf_attributes"):
+            loaded.found.add(
+                "decorator-not-on-step",
+                loaded.files.span(loaded.files.decorator_place(value.place, type(value).__name__)),
+                f"the decorator @{type(value).__name__} is on {name!r}, which is not a step",
+                "A step decorator stands above @step",
+            )
         else:
             loaded.constants[name] = value

@@ -39,8 +39,7 @@ class Stub:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs and _reject is not None:
-            _reject(self._mf_stub, args[0])
-            if getattr(args[0], "is_step", False):
+            if _reject(self._mf_stub, args[0]):
                 return args[0]
         return Stub(f"{self._mf_stub}()")
 
@@ -90,7 +89,7 @@ for _name in "neg pos invert abs".split():
     setattr(Stub, f"__{_name}__", _operator(_name))
 
 #: Called with a stub's name and what it is used on as a decorator, maybe.
-_reject: Optional[Callable[[str, Any], None]] = None
+_reject: Optional[Callable[[str, Any], bool]] = None
 
 
 class StubModule(types.ModuleType):
@@ -184,8 +183,8 @@ class Finder:
     def exec_module(self, module: Any) -> None:
         """Do nothing: a stub has no code (part of the loader protocol)."""
 
-    def install(self, reject: Callable[[str, Any], None]) -> None:
-        """Begin to stub; `reject` is told of every step or flow that a stub decorates."""
+    def install(self, reject: Callable[[str, Any], bool]) -> None:
+        """Begin to stub; `reject` is told what stubs are called on, and returns whether it is a step or flow."""
         global _reject
         _reject = reject
         sys.meta_path.append(self)  # type: ignore[arg-type]

@@ -109,11 +109,12 @@ class TransitionReader:
         return [{"step": name, "span": self._span(arg)} for name, arg in zip(names, call.args)]
 
     def _text(self, transition: Transition, name: str, node: ast.expr) -> bool:
+        example = "items" if name == "foreach" else "choice"
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or not node.value.isidentifier():
             self._fail(
                 "next-" + name,
                 node,
-                f"{name} has to be the name of an artifact in quotes, such as {name}='items'",
+                f"{name} has to be the name of an artifact in quotes, such as {name}={example!r}",
                 "Assign the value to an attribute of self before, and name that attribute",
             )
             return False

@@ -91,7 +91,10 @@ class DelayEvaluator:
     def evaluate(self, configs: Dict[str, Any]) -> Any:
         """Compute the value; `configs` are the configs' values by their name. Raises MetaflowException."""
         try:
-            value = eval(self._expression, dict(self._namespace or {}), dict(configs))  # noqa: S307 (the user's own)
+            if self._expression in configs:
+                value = configs[self._expression]
+            else:
+                value = eval(self._expression, dict(self._namespace or {}), dict(configs))  # noqa: S307 (the user's)
             for kind, key in self._access:
                 key = key.evaluate(configs) if isinstance(key, DelayEvaluator) else key
                 value = getattr(value, key) if kind == "attribute" else value[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import _state
 from .._state import DefinitionError
+from ..decorators import name_of
 from ..exception import MetaflowException
 
 TYPE_CHECKING = False
@@ -68,9 +69,10 @@ class UserDecorator(metaclass=UserDecoratorMeta):
             _state.report(
                 DefinitionError(
                     "decorator-not-on-step",
-                    f"@{type(self).__name__} is on {getattr(target, '__name__', target)!r}, which is not a step",
+                    f"@{type(self).__name__} is on {name_of(target)}, which is not a step",
                     "A step decorator stands above @step",
                     self.place,
+                    type(self).__name__,
                 )
             )
             return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import _state
 from .._state import DefinitionError
+from ..decorators import name_of
 from .common import UserDecorator
 
 TYPE_CHECKING = False
@@ -26,9 +27,10 @@ class FlowMutator(UserDecorator):
             _state.report(
                 DefinitionError(
                     "decorator-not-on-flow",
-                    f"@{type(self).__name__} is on {getattr(target, '__name__', target)!r}, which is not a flow",
+                    f"@{type(self).__name__} is on {name_of(target)}, which is not a flow",
                     "A flow mutator stands above the class that derives from FlowSpec",
                     self.place,
+                    type(self).__name__,
                 )
             )
             return target

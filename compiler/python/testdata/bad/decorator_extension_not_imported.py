@@ -1,0 +1,8 @@
+from metaflow import FlowSpec, step
+
+
+class Bad(FlowSpec):
+    @nvidia
+    @step
+    def start(self):
+        pass

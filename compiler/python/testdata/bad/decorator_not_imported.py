@@ -1,0 +1,8 @@
+from metaflow import FlowSpec, step
+
+
+class Bad(FlowSpec):
+    @retry
+    @step
+    def start(self):
+        pass

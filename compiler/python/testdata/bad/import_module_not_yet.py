@@ -1,0 +1,2 @@
+from metaflow import FlowSpec
+from metaflow.cards import Markdown

@@ -1,0 +1,1 @@
+from metaflow import FlowSpec, retyr

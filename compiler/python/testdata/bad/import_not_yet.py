@@ -1,0 +1,1 @@
+from metaflow import S3, FlowSpec

@@ -1,0 +1,23 @@
+from metaflow import FlowSpec, step
+
+
+class Bad(FlowSpec):
+    @step
+    def start(self):
+        self.go()
+
+
+    @step
+    def a(self):
+        self.next(self.end)
+
+    @step
+    def b(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+    def go(self):
+        self.next(self.a)

@@ -1,0 +1,21 @@
+from metaflow import FlowSpec, step
+
+
+class Bad(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.a)
+        print("after")
+
+
+    @step
+    def a(self):
+        self.next(self.end)
+
+    @step
+    def b(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass

@@ -1,0 +1,23 @@
+from metaflow import FlowSpec, step
+
+
+class Bad(FlowSpec):
+    @step
+    def start(self):
+        if self.x:
+            self.next(self.a)
+            return
+        self.next(self.b)
+
+
+    @step
+    def a(self):
+        self.next(self.end)
+
+    @step
+    def b(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass

@@ -1,0 +1,7 @@
+from metaflow import FlowSpec, step
+
+
+class Bad(FlowSpec):
+    @step
+    def start(self)
+        pass

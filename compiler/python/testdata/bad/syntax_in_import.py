@@ -1,0 +1,1 @@
+from parts.broken import x
