@@ -1,0 +1,15 @@
+# Targets, one line each: make help
+.PHONY: check build test demo lint golden fuzz bench e2e help cross race setup
+check: lint test ## lint and test (the default)
+build: ; @sh scripts/build.sh ## bin/mf and bin/mf-task, static
+test: setup ; @sh scripts/test.sh ## all tests, with the real engines' own checks; installs what they need
+demo: build ; @sh scripts/demo.sh ## the main job on two flows: run, fail, fix, resume, compile
+lint: setup ; @sh scripts/lint.sh ## gofmt, vet, golangci-lint, ruff
+golden: ; @UPDATE_GOLDEN=1 go test ./compiler/... ./backends/... ./diag/... ./cmd/... ## rewrite the golden files
+fuzz: ; @sh scripts/fuzz.sh ## each fuzz test for 20 seconds
+bench: build setup ; @sh scripts/bench.sh ## ratios against Metaflow, in one run
+e2e: build setup ; @go test -count=1 -timeout 30m ./e2e/... ## against the real Metaflow
+cross: ; @sh scripts/build.sh all ## six platforms into dist/
+race: ; @go test -race ./runtime/... ./datastore/... ./metadata/... ## the race detector, where goroutines meet
+setup: ; @bash scripts/test-setup.sh ## install what the tests need into .cache/
+help: ; @sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1: \2/p' Makefile ## this list

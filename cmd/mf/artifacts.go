@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/pickle"
+	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/metadata/metaflowdir"
+)
+
+func (r *records) recorder() metadata.Recorder {
+	return metadata.Tee(r.meta, metaflowdir.New(r.store.Backend().Root(), time.Now))
+}
+
+type logsFlags struct {
+	stdout, stderr, follow, timestamps bool
+	attempt                            int
+}
+
+func (a *app) logsCommand() *cobra.Command {
+	var flags logsFlags
+	cmd := &cobra.Command{
+		Use: "logs PATH", Short: "Print what tasks printed", Args: exactly("PATH"),
+		Long: "Print what tasks printed: Flow/run, Flow/run/step or Flow/run/step/task. Both streams, unless one is chosen;\n" +
+			"several tasks' lines are labelled.",
+	}
+	cmd.Flags().BoolVar(&flags.stdout, "stdout", false, "standard output only")
+	cmd.Flags().BoolVar(&flags.stderr, "stderr", false, "standard error only")
+	cmd.Flags().BoolVarP(&flags.follow, "follow", "f", false, "go on while the run does")
+	cmd.Flags().BoolVar(&flags.timestamps, "timestamps", false, "put the time before each line")
+	cmd.Flags().IntVar(&flags.attempt, "attempt", -1, "the attempt, from 0 (default: the last)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.logs(cmd.Context(), args[0], flags) }
+	return cmd
+}
+
+// followEvery is how often a followed log is looked at; the writer may be another process.
+const followEvery = 300 * time.Millisecond
+
+func (a *app) logs(ctx context.Context, path string, flags logsFlags) error {
+	rec, err := a.openRecords(ctx, ".")
+	if err != nil {
+		return err
+	}
+	defer rec.close()
+	p, err := rec.resolve(ctx, path)
+	if err != nil {
+		return err
+	}
+	shown := map[string]int{}
+	for {
+		run, err := rec.meta.Run(ctx, p.flow, p.run)
+		if err != nil {
+			return err
+		}
+		// The status is read before the lines, so that the last look comes after the end.
+		ended := runStatus(run, a.now()) != string(metadata.Running)
+		if err := a.printLogs(ctx, rec, p, flags, shown); err != nil && (!flags.follow || ended) {
+			return err
+		}
+		if !flags.follow || ended {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// printLogs prints the lines that have not been shown yet.
+func (a *app) printLogs(ctx context.Context, rec *records, p pathspec, flags logsFlags, shown map[string]int) error {
+	refs, err := rec.tasks(ctx, p)
+	if err != nil {
+		return err
+	}
+	streams := []datastore.Stream{datastore.Stdout, datastore.Stderr}
+	switch {
+	case flags.stdout && !flags.stderr:
+		streams = streams[:1]
+	case flags.stderr && !flags.stdout:
+		streams = streams[1:]
+	}
+	for _, ref := range refs {
+		attempt := flags.attempt
+		if attempt < 0 {
+			attempts, err := rec.store.Attempts(ctx, ref)
+			if err != nil {
+				return err
+			}
+			attempt = 0
+			if n := len(attempts); n > 0 {
+				attempt = attempts[n-1].Number
+			}
+		}
+		lines, err := readLines(ctx, rec.store, ref, attempt, streams)
+		if err != nil {
+			return fmt.Errorf("reading the log of %s: %w", ref, err)
+		}
+		key := fmt.Sprint(ref, attempt)
+		for _, line := range lines[min(shown[key], len(lines)):] {
+			prefix := ""
+			if len(refs) > 1 {
+				prefix = "[" + ref.Step + "/" + ref.Task + "] "
+			}
+			if flags.timestamps {
+				prefix = line.Time.Local().Format("2006-01-02 15:04:05.000 ") + prefix
+			}
+			fmt.Fprintf(a.stdout, "%s%s\n", prefix, line.Text)
+		}
+		shown[key] = len(lines)
+	}
+	return nil
+}
+
+// readLines reads the streams of an attempt, by time.
+func readLines(ctx context.Context, store *datastore.Store, ref datastore.TaskRef, attempt int, streams []datastore.Stream) ([]datastore.LogLine, error) {
+	var lines []datastore.LogLine
+	for _, stream := range streams {
+		for line, err := range store.ReadLog(ctx, ref, attempt, stream) {
+			if err != nil {
+				return nil, err
+			}
+			lines = append(lines, line)
+		}
+	}
+	if len(streams) > 1 {
+		slices.SortStableFunc(lines, func(a, b datastore.LogLine) int { return a.Time.Compare(b.Time) })
+	}
+	return lines, nil
+}
+
+type dumpFlags struct {
+	json, private bool
+	file          string
+	maxSize       int
+}
+
+func (a *app) dumpCommand() *cobra.Command {
+	var flags dumpFlags
+	cmd := &cobra.Command{
+		Use: "dump PATH", Short: "Print artifacts", Args: exactly("PATH"),
+		Long: "Print the artifacts of tasks: Flow/run/step, Flow/run/step/task or Flow/run/step/task/artifact.\n" +
+			"Plain data is shown as it is; of other values the Python class is named.",
+	}
+	cmd.Flags().BoolVar(&flags.json, "json", false, "as JSON: task, then artifact; values that are no plain data as {\"$python\": class}")
+	cmd.Flags().BoolVar(&flags.private, "private", false, "also the artifacts that start with _")
+	cmd.Flags().StringVar(&flags.file, "file", "", "write one artifact's serialized bytes (a pickle) to this file")
+	cmd.Flags().IntVar(&flags.maxSize, "max-value-size", 1000, "longest value shown, in bytes, unless --json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.dump(cmd.Context(), args[0], flags) }
+	return cmd
+}
+
+func (a *app) dump(ctx context.Context, path string, flags dumpFlags) error {
+	rec, err := a.openRecords(ctx, ".")
+	if err != nil {
+		return err
+	}
+	defer rec.close()
+	p, err := rec.resolve(ctx, path)
+	if err != nil {
+		return err
+	}
+	refs, err := rec.tasks(ctx, p)
+	if err != nil {
+		return err
+	}
+	all := map[string]map[string]any{}
+	for _, ref := range refs {
+		record, done, err := rec.store.Latest(ctx, ref)
+		if errors.Is(err, datastore.ErrNotFound) || err == nil && !done {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", ref, err)
+		}
+		names := sortedKeys(record.Artifacts)
+		if p.artifact != "" {
+			if _, ok := record.Artifacts[p.artifact]; !ok {
+				return &exitError{exitFailed, fmt.Errorf("%s has no artifact %q; it has %s", ref, p.artifact, strings.Join(names, ", "))}
+			}
+			names = []string{p.artifact}
+		}
+		values := map[string]any{}
+		for _, name := range names {
+			if strings.HasPrefix(name, "_") && !flags.private && p.artifact == "" {
+				continue
+			}
+			data, err := rec.store.Load(ctx, p.flow, record.Artifacts[name].Digest)
+			if err != nil {
+				return fmt.Errorf("reading artifact %s of %s: %w", name, ref, err)
+			}
+			if flags.file != "" {
+				if p.artifact == "" || len(refs) > 1 {
+					return usagef("--file takes one artifact: Flow/run/step/task/artifact")
+				}
+				return os.WriteFile(flags.file, data, 0o644)
+			}
+			values[name] = shown(data)
+		}
+		all[ref.String()] = values
+	}
+	return a.printDump(refs, all, p, flags)
+}
+
+// shown is an artifact's value: plain data, or an opaque value's class.
+func shown(data []byte) any {
+	v, err := pickle.Unmarshal(data)
+	var opaque *pickle.OpaqueError
+	if errors.As(err, &opaque) {
+		return map[string]any{"$python": opaque.Class}
+	}
+	if err != nil {
+		return map[string]any{"$error": err.Error()}
+	}
+	return v
+}
+
+func (a *app) printDump(refs []datastore.TaskRef, all map[string]map[string]any, p pathspec, flags dumpFlags) error {
+	if flags.json {
+		text, err := pickle.ToJSON(dumpValue(refs, all, p))
+		if err != nil {
+			return err
+		}
+		_, err = a.stdout.Write(append(text, '\n'))
+		return err
+	}
+	for _, ref := range refs {
+		values, ok := all[ref.String()]
+		if !ok {
+			continue
+		}
+		if p.artifact == "" {
+			fmt.Fprintf(a.stdout, "%s\n", ref)
+		}
+		for _, name := range sortedKeys(values) {
+			text := pickle.Repr(values[name])
+			if len(text) > flags.maxSize {
+				text = text[:flags.maxSize] + "…"
+			}
+			if p.artifact != "" {
+				fmt.Fprintln(a.stdout, text)
+				continue
+			}
+			fmt.Fprintf(a.stdout, "  %s = %s\n", name, text)
+		}
+	}
+	return nil
+}
+
+// dumpValue is what --json prints: one value for one artifact, else everything by task and name.
+func dumpValue(refs []datastore.TaskRef, all map[string]map[string]any, p pathspec) any {
+	if p.artifact != "" && len(refs) == 1 {
+		return all[refs[0].String()][p.artifact]
+	}
+	out := map[string]any{}
+	for ref, values := range all {
+		out[ref] = map[string]any(values)
+	}
+	return out
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/metadata/sqlite"
+	"github.com/mf-run/mf/runtime"
+)
+
+// records are the runs of this folder.
+type records struct {
+	store *datastore.Store
+	meta  *sqlite.Store
+	home  string
+}
+
+func (r *records) close() { r.meta.Close() }
+
+// openRecords opens the runs of the current folder, or of the nearest one above it that has any.
+func (a *app) openRecords(ctx context.Context, dir string) (*records, error) {
+	c, err := a.loadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	home, err := c.home(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := c.datastoreRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(home); errors.Is(err, os.ErrNotExist) {
+		return nil, &exitError{exitFailed, fmt.Errorf("there are no runs here (looked for %s); start one with: mf run FLOW", home)}
+	}
+	store, meta, err := openHome(ctx, home, root)
+	if err != nil {
+		return nil, err
+	}
+	return &records{store, meta, home}, nil
+}
+
+// pathspec is Flow/run/step/task/artifact; what was not given is empty.
+type pathspec struct {
+	flow, run, step, task, artifact string
+}
+
+// resolve reads a pathspec. The flow may be left out where the run id says it all, and "latest" is the newest run.
+func (r *records) resolve(ctx context.Context, text string) (pathspec, error) {
+	parts := strings.Split(strings.Trim(text, "/"), "/")
+	if len(parts) > 5 || text == "" {
+		return pathspec{}, usagef("%q is not a path; a path is Flow/run/step/task/artifact", text)
+	}
+	if runs, err := r.meta.Runs(ctx, metadata.RunQuery{FlowID: parts[0], Limit: 1}); err != nil {
+		return pathspec{}, err
+	} else if len(runs) == 0 {
+		flow, err := r.flowOf(ctx, parts[0])
+		if err != nil {
+			return pathspec{}, err
+		}
+		parts = append([]string{flow}, parts...)
+	}
+	for len(parts) < 5 {
+		parts = append(parts, "")
+	}
+	p := pathspec{parts[0], parts[1], parts[2], parts[3], parts[4]}
+	if p.run == "" {
+		p.run = "latest"
+	}
+	if p.run == "latest" {
+		runs, err := r.meta.Runs(ctx, metadata.RunQuery{FlowID: p.flow, Limit: 1})
+		if err != nil {
+			return p, err
+		}
+		if len(runs) > 0 {
+			p.run = runs[0].RunID
+		}
+	}
+	if _, err := r.meta.Run(ctx, p.flow, p.run); errors.Is(err, metadata.ErrNotFound) {
+		return p, &exitError{exitFailed, fmt.Errorf("there is no run %s/%s here; mf runs lists them", p.flow, p.run)}
+	} else if err != nil {
+		return p, err
+	}
+	return p, nil
+}
+
+// flowOf finds the flow that a run belongs to.
+func (r *records) flowOf(ctx context.Context, run string) (string, error) {
+	runs, err := r.meta.Runs(ctx, metadata.RunQuery{})
+	if err != nil {
+		return "", err
+	}
+	for _, have := range runs {
+		if have.RunID == run || run == "latest" {
+			return have.FlowID, nil
+		}
+	}
+	return "", &exitError{exitFailed, fmt.Errorf("there is no flow or run %q here; mf runs lists them", run)}
+}
+
+// tasks lists the tasks of a path, oldest first, those of _parameters left out unless named.
+func (r *records) tasks(ctx context.Context, p pathspec) ([]datastore.TaskRef, error) {
+	all, err := runtime.Tasks(ctx, r.store, p.flow, p.run, p.step)
+	if err != nil {
+		return nil, err
+	}
+	var refs []datastore.TaskRef
+	for _, ref := range all {
+		if p.step == "" && strings.HasPrefix(ref.Step, "_") || p.task != "" && ref.Task != p.task {
+			continue
+		}
+		refs = append(refs, ref)
+	}
+	sortTasks(refs)
+	if len(refs) == 0 {
+		return nil, &exitError{exitFailed, fmt.Errorf("there is no task %s", strings.TrimRight(
+			strings.Join([]string{p.flow, p.run, p.step, p.task}, "/"), "/"))}
+	}
+	return refs, nil
+}
+
+// staleAfter is the age of a heartbeat after which a run that claims to be running is not believed.
+const staleAfter = time.Minute
+
+// status is how a run stands, "lost" where the process that ran it is gone.
+func runStatus(run metadata.Run, now time.Time) string {
+	if run.Status == "" {
+		return "unknown"
+	}
+	if run.Status != metadata.Running {
+		return string(run.Status)
+	}
+	last := time.UnixMilli(run.TsEpoch)
+	if beat := time.Unix(run.LastHeartbeat, 0); beat.After(last) {
+		last = beat
+	}
+	if now.Sub(last) > staleAfter {
+		return "lost"
+	}
+	return string(run.Status)
+}
+
+// runTime is how long a run took, or has taken; zero where it is not known.
+func runTime(run metadata.Run, now time.Time) time.Duration {
+	start := time.UnixMilli(run.TsEpoch)
+	switch {
+	case run.FinishedMs > 0:
+		return time.UnixMilli(run.FinishedMs).Sub(start)
+	case runStatus(run, now) == string(metadata.Running):
+		return now.Sub(start)
+	case run.LastHeartbeat > 0:
+		return time.Unix(run.LastHeartbeat, 0).Sub(start)
+	}
+	return 0
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/runtime"
+	"github.com/mf-run/mf/runtime/local"
+)
+
+// runFlags are the flags of run and resume.
+type runFlags struct {
+	flow       flowFlags
+	maxWorkers int
+	maxSplits  int
+	tags       []string
+	isolate    bool
+	runIDFile  string
+	json       bool
+	namespace  string
+	origin     string
+}
+
+func (f *runFlags) register(fs *pflag.FlagSet) {
+	f.flow.register(fs)
+	fs.IntVar(&f.maxWorkers, "max-workers", 0, "tasks that run at a time (default 16)")
+	fs.IntVar(&f.maxSplits, "max-splits", 0, "widest foreach that is allowed (default 100)")
+	fs.IntVar(&f.maxSplits, "max-num-splits", 0, "the same, by Metaflow's name")
+	fs.StringArrayVar(&f.tags, "tag", nil, "tag of the run; may be repeated")
+	fs.BoolVar(&f.isolate, "isolate", false, "start a fresh Python process for every task")
+	fs.StringVar(&f.runIDFile, "run-id-file", "", "file to write the run's id to, before the first task")
+	fs.BoolVar(&f.json, "json", false, "events as JSON lines on standard output")
+	fs.StringVar(&f.namespace, "namespace", "", "namespace that the flow's own client calls see")
+	_ = fs.MarkHidden("max-num-splits")
+}
+
+const runHelp = `Run a flow on this machine.
+
+Parameters of the flow are given as --NAME VALUE after the flow; mf run FLOW --help lists them.
+A failed run is taken up again by mf resume FLOW.`
+
+func (a *app) runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "run FLOW [--PARAMETER VALUE]…", Short: "Run a flow here", Long: runHelp,
+		// The flow's own parameters are flags too, and known only once it has been read.
+		DisableFlagParsing: true,
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.runFlow(cmd.Context(), cmd, args) }
+	return cmd
+}
+
+func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) error {
+	var flags runFlags
+	fs := a.flowFlagSet("run")
+	flags.register(fs)
+	arg, help, err := firstPass(fs, args)
+	if err != nil {
+		return err
+	}
+	if arg == "" {
+		if help {
+			cmd.DisableFlagParsing = false
+			cmd.Flags().AddFlagSet(fs)
+			return cmd.Help()
+		}
+		return usagef("mf run takes a flow: mf run FLOW [--PARAMETER VALUE]…")
+	}
+	s, err := a.openFlow(ctx, arg, flags)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	given, err := s.parseParameters("run", args, help, cmd)
+	if err != nil || help {
+		return err
+	}
+	if err := s.openStores(ctx); err != nil {
+		return err
+	}
+	return s.execute(ctx, given, local.Options{})
+}
+
+// flowFlagSet is a flag set that holds the global flags.
+func (a *app) flowFlagSet(name string) *pflag.FlagSet {
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.Usage = func() {}
+	fs.BoolVar(&a.flags.quiet, "quiet", false, "print results and errors only")
+	fs.StringVar(&a.flags.color, "color", "auto", "colour: auto, always or never")
+	return fs
+}
+
+// firstPass finds the flow among the arguments, and the flags that are needed to read it.
+func firstPass(fs *pflag.FlagSet, args []string) (flow string, help bool, err error) {
+	help = false
+	fs.ParseErrorsAllowlist.UnknownFlags = true
+	switch err = fs.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		help, err = true, nil
+		for _, arg := range args {
+			if !strings.HasPrefix(arg, "-") {
+				return arg, help, nil
+			}
+		}
+		return "", help, nil
+	case err != nil:
+		return "", false, usagef("%v", err)
+	case fs.NArg() == 0:
+		return "", false, nil
+	}
+	return fs.Arg(0), help, nil
+}
+
+// parameterFlag keeps the text given for a parameter.
+type parameterFlag struct {
+	param *ir.Parameter
+	given map[string]string
+}
+
+func (f parameterFlag) String() string { return "" }
+func (f parameterFlag) Type() string   { return string(f.param.Type) }
+func (f parameterFlag) Set(text string) error {
+	f.given[f.param.Name] = text
+	return nil
+}
+
+// parseParameters reads all flags again, the flow's parameters among them.
+func (s *session) parseParameters(verb string, args []string, help bool, cmd *cobra.Command) (map[string]string, error) {
+	given, err := s.environmentParameters()
+	if err != nil {
+		return nil, err
+	}
+	fs := s.app.flowFlagSet(verb)
+	var again runFlags
+	again.register(fs)
+	for i := range s.flow.Parameters {
+		p := &s.flow.Parameters[i]
+		if fs.Lookup(p.Option) != nil {
+			continue // a reserved name: the compiler has said so
+		}
+		fs.Var(parameterFlag{p, given}, p.Option, parameterHelp(p))
+	}
+	if help {
+		fmt.Fprintf(s.app.stdout, "%s\n\nUsage:\n  mf %s %s [flags]\n\nFlags:\n%s", cmd.Long, verb, s.arg, fs.FlagUsages())
+		return nil, nil
+	}
+	if err := fs.Parse(args); err != nil {
+		return nil, usagef("%v; mf %s %s --help lists the flow's parameters", err, verb, s.arg)
+	}
+	if fs.NArg() > 1 {
+		return nil, usagef("unexpected argument %q; parameters are given as --NAME VALUE", fs.Arg(1))
+	}
+	return given, nil
+}
+
+func parameterHelp(p *ir.Parameter) string {
+	help := p.Help
+	switch {
+	case p.Required && p.Default == nil && p.DefaultFunc == "":
+		help += " (required)"
+	case p.DefaultFunc != "":
+		help += " (default: computed by " + p.DefaultFunc + ")"
+	case p.Default != nil && !p.HideDefault:
+		help += " (default: " + string(p.Default) + ")"
+	}
+	return strings.TrimSpace(help)
+}
+
+// environmentParameters reads MF_PARAM_NAME, and Metaflow's METAFLOW_RUN_NAME.
+func (s *session) environmentParameters() (map[string]string, error) {
+	given, err := runtime.GivenFromEnv(s.flow, s.app.environ)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	for _, p := range s.flow.Parameters {
+		name := "METAFLOW_RUN_" + strings.ToUpper(strings.ReplaceAll(p.Option, "-", "_"))
+		if text, ok := s.app.lookupEnv(name); ok {
+			if _, have := given[p.Name]; !have {
+				given[p.Name] = text
+			}
+		}
+	}
+	return given, nil
+}
+
+// execute runs the flow and says how it went.
+func (s *session) execute(ctx context.Context, given map[string]string, opt local.Options) error {
+	if err := s.limits(&opt); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "mf-")
+	if err != nil {
+		return fmt.Errorf("making a temporary folder: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	r, err := s.newRun(tmp, opt)
+	if err != nil {
+		return err
+	}
+	ui := s.newUI(r)
+	defer ui.close()
+	r.Output = ui.output
+	opt.Observer = ui
+	started := s.app.now()
+	sess := &local.Session{Run: r, Recorder: s.recorder, Options: opt, Given: given,
+		Started: func(id string) error {
+			ui.begin(id)
+			return s.writeRunID(id)
+		}}
+	report, err := sess.Execute(ctx)
+	return s.conclude(ui, r, report, err, s.app.now().Sub(started))
+}
+
+func (s *session) writeRunID(id string) error {
+	if s.flags.runIDFile == "" {
+		return nil
+	}
+	tmp := s.flags.runIDFile + ".tmp"
+	if err := os.WriteFile(tmp, []byte(id), 0o644); err != nil {
+		return fmt.Errorf("writing --run-id-file: %w", err)
+	}
+	if err := os.Rename(tmp, s.flags.runIDFile); err != nil {
+		// A named pipe or a device cannot be replaced; write into it.
+		os.Remove(tmp)
+		return os.WriteFile(s.flags.runIDFile, []byte(id), 0o644)
+	}
+	return nil
+}
+
+// limits fills in what flags and settings say.
+func (s *session) limits(opt *local.Options) error {
+	number := func(flag int, key string) (int, error) {
+		if flag > 0 {
+			return flag, nil
+		}
+		n, err := strconv.Atoi(s.config.get(key))
+		if err != nil || n < 1 {
+			return 0, usagef("setting %s must be a positive whole number, not %q", key, s.config.get(key))
+		}
+		return n, nil
+	}
+	var err error
+	if opt.MaxWorkers, err = number(s.flags.maxWorkers, "max-workers"); err != nil {
+		return err
+	}
+	opt.MaxSplits, err = number(s.flags.maxSplits, "max-splits")
+	return err
+}
+
+// conclude reports the end of a run.
+func (s *session) conclude(ui *runUI, r *runtime.Run, report local.Report, err error, took time.Duration) error {
+	var bad *runtime.ParameterError
+	if errors.As(err, &bad) {
+		if p := bad.Parameter; p != nil && !p.Span.IsZero() {
+			return usagef("%v (the parameter is defined at %s)", err, filepath.Join(s.arg.dir(), p.Span.String()))
+		}
+		return &exitError{exitUsage, err}
+	}
+	resume := "mf resume " + s.arg.String()
+	if r.ID != "" {
+		ui.end(report, err, took, resume)
+	}
+	var fault *local.RunError
+	switch {
+	case errors.As(err, &fault), report.Stopped && err != nil:
+	case err != nil:
+		return err
+	}
+	switch {
+	case report.Stopped:
+		return &exitError{code: exitInterrupted}
+	case err != nil, len(report.Failed) > 0:
+		return failed
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mf-run/mf/compiler"
+	"github.com/mf-run/mf/compiler/python"
+	"github.com/mf-run/mf/datastore"
+	dslocal "github.com/mf-run/mf/datastore/local"
+	"github.com/mf-run/mf/diag"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/metadata/metaflowdir"
+	"github.com/mf-run/mf/metadata/sqlite"
+	"github.com/mf-run/mf/runtime"
+	"github.com/mf-run/mf/runtime/local"
+	"github.com/mf-run/mf/runtime/worker"
+)
+
+// metaflowVersion is the version of Metaflow that readers of our runs are told to assume: its formats are the ones we
+// write.
+const metaflowVersion = "2.19.39"
+
+// session is one flow loaded to be run.
+type session struct {
+	app    *app
+	arg    flowArg
+	flags  runFlags
+	config *config
+	flow   *ir.Flow
+	graph  *ir.Graph
+
+	worker        worker.Options
+	zygote        *worker.Zygote
+	pythonVersion string
+
+	root     string
+	store    *datastore.Store
+	meta     *sqlite.Store
+	recorder metadata.Recorder
+}
+
+// openFlow reads and checks the flow. For a Python flow the process that read it goes on to run it.
+func (a *app) openFlow(ctx context.Context, flow string, flags runFlags) (*session, error) {
+	arg, err := parseFlowArg(flow)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{app: a, arg: arg, flags: flags}
+	if s.config, err = a.loadConfig(arg.dir()); err != nil {
+		return nil, err
+	}
+	if !arg.python() {
+		s.flow, err = a.mustLoad(ctx, s.config, arg, flags.flow, nil, false)
+	} else {
+		err = s.openPython(ctx)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.graph = ir.NewGraph(s.flow)
+	return s, nil
+}
+
+func (s *session) openPython(ctx context.Context) error {
+	opt, err := s.app.pythonOptions(s.config, s.arg, s.flags.flow)
+	if err != nil {
+		return err
+	}
+	path, err := filepath.Abs(s.arg.path)
+	if err != nil {
+		return err
+	}
+	s.worker = worker.Options{Interpreter: opt.Interpreter, SDKDir: opt.SDKDir, FlowFile: path, Class: s.arg.class,
+		Env: s.app.environ}
+	if s.zygote, err = worker.StartZygote(s.worker, fileOf(s.app.stderr), fileOf(s.app.stderr)); err != nil {
+		if !errors.Is(err, worker.ErrUnsupported) {
+			err = fmt.Errorf("%w (the setting python, or MF_PYTHON, chooses another interpreter)", err)
+		}
+		return err
+	}
+	raw, err := s.zygote.Describe(ctx, worker.DescribeRequest{With: opt.With, Configs: opt.Configs, ConfigValues: opt.ConfigValues})
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", s.arg.path, err)
+	}
+	flow, list, err := python.Decode(raw)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", s.arg.path, err)
+	}
+	if flow != nil && !list.HasErrors() {
+		var found diag.List
+		flow, found = compiler.Check(flow, nil)
+		list = append(list, found...)
+	}
+	list.Sort()
+	s.app.printDiagnostics(s.arg, list)
+	if flow == nil || list.HasErrors() {
+		return failed
+	}
+	s.flow = flow
+	var described struct {
+		Python string `json:"python"`
+	}
+	if err := json.Unmarshal(raw, &described); err != nil {
+		return fmt.Errorf("reading %s: %w", s.arg.path, err)
+	}
+	s.pythonVersion = described.Python
+	return nil
+}
+
+// fileOf returns w as a file; nil, which is /dev/null for a process, where it is none.
+func fileOf(w any) *os.File {
+	f, _ := w.(*os.File)
+	return f
+}
+
+// Launch implements runtime.Launcher.
+func (s *session) Launch(stdout, stderr *os.File) (*worker.Process, error) {
+	if s.flags.isolate {
+		return worker.Spawn(s.worker, stdout, stderr)
+	}
+	return s.zygote.Fork(stdout, stderr)
+}
+
+// openStores opens the datastore and the metadata of this folder.
+func (s *session) openStores(ctx context.Context) error {
+	home, err := s.config.home(s.arg.dir())
+	if err != nil {
+		return err
+	}
+	if s.root, err = s.config.datastoreRoot(s.arg.dir()); err != nil {
+		return err
+	}
+	s.store, s.meta, err = openHome(ctx, home, s.root)
+	if err != nil {
+		return err
+	}
+	s.recorder = metadata.Tee(s.meta, metaflowdir.New(s.root, s.app.now))
+	return nil
+}
+
+// openHome opens the stores of a folder, making them where they are not there yet.
+func openHome(ctx context.Context, home, root string) (*datastore.Store, *sqlite.Store, error) {
+	for _, dir := range []string{home, root} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, nil, fmt.Errorf("making the folder for runs: %w", err)
+		}
+	}
+	backend, err := dslocal.Open(root)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the datastore: %w", err)
+	}
+	store := datastore.New(backend)
+	if err := store.CheckFormat(ctx); err != nil {
+		return nil, nil, fmt.Errorf("opening the datastore: %w", err)
+	}
+	meta, err := sqlite.Open(ctx, filepath.Join(home, "metadata.db"), sqlite.Options{Now: time.Now})
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the metadata: %w", err)
+	}
+	return store, meta, nil
+}
+
+func (s *session) close() {
+	if s.zygote != nil {
+		s.zygote.Close()
+	}
+	if s.meta != nil {
+		s.meta.Close()
+	}
+}
+
+// newRun is what the tasks of the run share.
+func (s *session) newRun(tmp string, opt local.Options) (*runtime.Run, error) {
+	dir, err := filepath.Abs(s.arg.dir())
+	if err != nil {
+		return nil, err
+	}
+	logMiB, err := strconv.ParseInt(s.config.get("max-log-size"), 10, 64)
+	if err != nil || logMiB < 0 {
+		return nil, usagef("setting max-log-size must be a number of MiB, not %q", s.config.get("max-log-size"))
+	}
+	user := s.app.userName(s.config)
+	namespace := s.flags.namespace
+	if namespace == "" {
+		namespace = "user:" + user
+	}
+	version, _, _ := strings.Cut(s.pythonVersion, " ")
+	r := &runtime.Run{
+		Flow: s.flow, Graph: s.graph, Store: s.store, User: user, Namespace: namespace, Tags: s.flags.tags,
+		PythonVersion: s.pythonVersion, TempDir: tmp, Dir: dir, Environ: s.app.environ,
+		TaskEnv: s.taskEnv(user), MaxLogSize: logMiB << 20, Now: s.app.now, Grace: 5 * time.Second,
+		Rows: metadata.Env{User: user, PythonVersion: version, MetaflowVersion: metaflowVersion, Tags: s.flags.tags,
+			DsType: s.store.Backend().Type(), DsRoot: s.store.Backend().Root(), ScriptName: filepath.Base(s.arg.path)},
+	}
+	if s.zygote != nil {
+		r.Python = s
+	}
+	if opt.Origin != nil {
+		r.Origin = opt.Origin.RunID
+		r.Rows.OriginRun = opt.Origin.RunID
+	}
+	if s.flow.Source.Language == ir.YAML {
+		if err := s.linkTaskTool(r, tmp); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// taskEnv lets Metaflow's own client, used inside a step, find this run.
+func (s *session) taskEnv(user string) map[string]string {
+	return map[string]string{
+		"METAFLOW_DATASTORE_SYSROOT_LOCAL": filepath.Dir(s.root),
+		"METAFLOW_DEFAULT_METADATA":        "local",
+		"METAFLOW_DEFAULT_DATASTORE":       "local",
+		"METAFLOW_USER":                    user,
+	}
+}
+
+// linkTaskTool puts this program into the PATH of command steps under the name mf-task.
+func (s *session) linkTaskTool(r *runtime.Run, tmp string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding mf itself: %w", err)
+	}
+	bin := filepath.Join(tmp, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink(self, filepath.Join(bin, "mf-task")); err != nil {
+		return err
+	}
+	r.TaskEnv["PATH"] = bin + string(filepath.ListSeparator) + s.app.env("PATH")
+	return nil
+}

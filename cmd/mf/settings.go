@@ -1,0 +1,234 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// setting is one thing that can be configured. Flags come first, then the environment, mf.yaml, Metaflow's own
+// settings, and the default.
+type setting struct {
+	// Key is the name in mf.yaml; the environment variable is MF_ + the key in upper case with _ for -.
+	Key string
+	// Metaflow is the name of Metaflow's setting that is honoured; empty if none.
+	Metaflow string
+	Default  string
+	Help     string
+}
+
+func (s setting) env() string { return "MF_" + strings.ToUpper(strings.ReplaceAll(s.Key, "-", "_")) }
+
+var settings = []setting{
+	{"home", "", "", "folder for runs made here; default: .mf beside the flow, or the nearest one above it"},
+	{"python", "", "python3", "interpreter that runs Python flows"},
+	{"user", "METAFLOW_USER", "", "name under which runs are recorded; default: your login name"},
+	{"max-workers", "", "16", "tasks that run at a time"},
+	{"max-splits", "", "100", "widest foreach that is allowed in a run here"},
+	{"max-log-size", "", "10", "MiB kept of each of a task's log streams"},
+	{"with", "METAFLOW_DEFAULT_DECOSPECS", "", "decorators attached to every step, separated by spaces"},
+	{"image", "METAFLOW_KUBERNETES_CONTAINER_IMAGE", "", "default container image for compiled flows"},
+	{"task-image", "", "", "image that carries mf-task"},
+	{"datastore-local", "METAFLOW_DATASTORE_SYSROOT_LOCAL", "", "folder below which .metaflow holds the local datastore; default: home"},
+	{"datastore", "METAFLOW_DATASTORE_SYSROOT_S3", "", "root of the shared datastore that compiled flows use, such as s3://bucket/prefix"},
+	{"service-url", "METAFLOW_SERVICE_URL", "", "metadata service that compiled flows use"},
+	{"cache", "", "", "folder for what mf unpacks; default: the system's cache folder"},
+}
+
+// value is a setting's value and where it came from.
+type value struct {
+	Text   string `json:"value"`
+	Source string `json:"source"`
+}
+
+// config is all settings, resolved for one flow or folder.
+type config struct {
+	values map[string]value
+	// file is the mf.yaml that was read; empty if there is none.
+	file string
+}
+
+func (c *config) get(key string) string { return c.values[key].Text }
+
+// loadConfig resolves the settings for a flow in dir.
+func (a *app) loadConfig(dir string) (*config, error) {
+	c := &config{values: map[string]value{}}
+	fromFile, err := c.readFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	metaflow, metaflowFile, err := a.metaflowConfig()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range settings {
+		v := value{Text: s.Default, Source: "default"}
+		if text, ok := metaflow[s.Metaflow]; ok && s.Metaflow != "" {
+			v = value{text, metaflowFile}
+		}
+		if text, ok := a.lookupEnv(s.Metaflow); ok && s.Metaflow != "" {
+			v = value{text, "environment " + s.Metaflow}
+		}
+		if text, ok := fromFile[s.Key]; ok {
+			v = value{text, c.file}
+		}
+		if text, ok := a.lookupEnv(s.env()); ok {
+			v = value{text, "environment " + s.env()}
+		}
+		c.values[s.Key] = v
+	}
+	return c, nil
+}
+
+// readFile reads the nearest mf.yaml.
+func (c *config) readFile(dir string) (map[string]string, error) {
+	path, err := findUp(dir, "mf.yaml")
+	if err != nil || path == "" {
+		return nil, err
+	}
+	c.file = path
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading settings: %w", err)
+	}
+	var raw map[string]any
+	if err := yaml.Unmarshal(data, &raw); err != nil {
+		return nil, usagef("%s: %v", path, err)
+	}
+	known := map[string]bool{}
+	for _, s := range settings {
+		known[s.Key] = true
+	}
+	values := map[string]string{}
+	for key, v := range raw {
+		if !known[key] {
+			return nil, usagef("%s: unknown setting %q; mf config lists the known ones", path, key)
+		}
+		values[key] = fmt.Sprint(v)
+	}
+	return values, nil
+}
+
+// metaflowConfig reads ~/.metaflowconfig/config.json, or that of METAFLOW_PROFILE.
+func (a *app) metaflowConfig() (map[string]string, string, error) {
+	home := a.env("METAFLOW_HOME")
+	if home == "" {
+		if a.env("HOME") == "" {
+			return nil, "", nil
+		}
+		home = filepath.Join(a.env("HOME"), ".metaflowconfig")
+	}
+	name := "config.json"
+	if profile := a.env("METAFLOW_PROFILE"); profile != "" {
+		name = "config_" + profile + ".json"
+	}
+	path := filepath.Join(home, name)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("reading Metaflow's settings: %w", err)
+	}
+	var raw map[string]any
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, "", usagef("%s: %v", path, err)
+	}
+	values := map[string]string{}
+	for key, v := range raw {
+		values[key] = fmt.Sprint(v)
+	}
+	return values, path, nil
+}
+
+// findUp returns the path of name in dir or the nearest folder above it; empty if there is none.
+func findUp(dir, name string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", nil
+		}
+		dir = parent
+	}
+}
+
+// home returns the folder that holds runs made here.
+func (c *config) home(dir string) (string, error) {
+	if h := c.get("home"); h != "" {
+		return filepath.Abs(h)
+	}
+	if sysroot := c.get("datastore-local"); sysroot != "" {
+		return filepath.Abs(filepath.Join(sysroot, ".mf"))
+	}
+	found, err := findUp(dir, ".mf")
+	if err != nil || found != "" {
+		return found, err
+	}
+	return filepath.Abs(filepath.Join(dir, ".mf"))
+}
+
+// datastoreRoot returns the root of the local datastore, which ends in ".metaflow" so that Metaflow's client finds it
+// when METAFLOW_DATASTORE_SYSROOT_LOCAL names its parent.
+func (c *config) datastoreRoot(dir string) (string, error) {
+	if sysroot := c.get("datastore-local"); sysroot != "" {
+		return filepath.Abs(filepath.Join(sysroot, ".metaflow"))
+	}
+	home, err := c.home(dir)
+	return filepath.Join(home, ".metaflow"), err
+}
+
+// userName is the name under which runs are recorded.
+func (a *app) userName(c *config) string {
+	if name := c.get("user"); name != "" {
+		return name
+	}
+	for _, key := range []string{"SUDO_USER", "USERNAME", "USER"} {
+		if name := a.env(key); name != "" && name != "root" {
+			return name
+		}
+	}
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "unknown"
+}
+
+// cacheDir is where mf unpacks its SDK.
+func (a *app) cacheDir(c *config) (string, error) {
+	if dir := c.get("cache"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	if dir := a.env("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "mf"), nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), "mf-cache"), nil
+	}
+	return filepath.Join(dir, "mf"), nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/runtime"
+	"github.com/mf-run/mf/runtime/local"
+)
+
+// runUI shows a run: what tasks print on standard output, what happens on standard error, with a live last line on a
+// terminal; or, with --json, one event a line on standard output.
+type runUI struct {
+	app   *app
+	flow  string
+	run   *runtime.Run
+	json  bool
+	quiet bool
+	color bool
+	live  bool
+
+	mu       sync.Mutex
+	progress local.Progress
+	started  time.Time
+	status   bool // a status line is on the screen
+	stop     chan struct{}
+	done     sync.WaitGroup
+}
+
+func (s *session) newUI(r *runtime.Run) *runUI {
+	ui := &runUI{app: s.app, flow: s.flow.Name, run: r, json: s.flags.json, quiet: s.app.flags.quiet,
+		color: s.app.colored(s.app.stderr), stop: make(chan struct{})}
+	ui.live = !ui.json && !ui.quiet && isTerminal(s.app.stderr) && isTerminal(s.app.stdout)
+	ui.started = s.app.now()
+	if ui.live {
+		ui.done.Go(ui.refresh)
+	}
+	return ui
+}
+
+// refresh keeps the elapsed time moving.
+func (ui *runUI) refresh() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ui.stop:
+			return
+		case <-ticker.C:
+			ui.mu.Lock()
+			ui.drawStatus()
+			ui.mu.Unlock()
+		}
+	}
+}
+
+func (ui *runUI) close() {
+	close(ui.stop)
+	ui.done.Wait()
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	ui.clearStatus()
+}
+
+func (ui *runUI) clearStatus() {
+	if ui.status {
+		fmt.Fprint(ui.app.stderr, "\r\x1b[K")
+		ui.status = false
+	}
+}
+
+func (ui *runUI) drawStatus() {
+	if !ui.live || ui.run.ID == "" {
+		return
+	}
+	ui.clearStatus()
+	p := ui.progress
+	bar := fmt.Sprintf("%d of %d tasks done, %d running", p.Done, p.Known, p.Running)
+	if p.Failed > 0 {
+		bar += fmt.Sprintf(", %d failed", p.Failed)
+	}
+	elapsed := ui.app.now().Sub(ui.started).Truncate(time.Second)
+	fmt.Fprintf(ui.app.stderr, "%s  %s  %s", paint(ui.color, bold, ui.flow+"/"+ui.run.ID), bar, paint(ui.color, dim, elapsed.String()))
+	ui.status = true
+}
+
+// event writes a JSON line.
+func (ui *runUI) event(fields map[string]any) {
+	fields["time"] = ui.app.now().UTC().Format("2006-01-02T15:04:05.000Z")
+	fields["run"] = ui.run.ID
+	data, err := json.Marshal(fields)
+	if err != nil {
+		return
+	}
+	ui.app.stdout.Write(append(data, '\n'))
+}
+
+// print writes lines above the status line.
+func (ui *runUI) print(w io.Writer, format string, args ...any) {
+	ui.clearStatus()
+	fmt.Fprintf(w, format+"\n", args...)
+	ui.drawStatus()
+}
+
+// label names a task in a line: "score/7" or, inside a foreach, "score/7[2]".
+func label(t *runtime.Task) string {
+	text := t.Ref.Step + "/" + t.Ref.Task
+	if len(t.Path) > 0 {
+		text += "[" + t.Path.String() + "]"
+	}
+	return text
+}
+
+// begin says that the run has an id.
+func (ui *runUI) begin(id string) error {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	if ui.json {
+		ui.event(map[string]any{"event": "run-started", "flow": ui.flow, "origin": ui.run.Origin})
+		return nil
+	}
+	if ui.quiet {
+		return nil
+	}
+	what := ""
+	if ui.run.Origin != "" {
+		what = ", resuming " + ui.run.Origin
+	}
+	ui.print(ui.app.stderr, "%s", paint(ui.color, bold, "run "+ui.flow+"/"+id)+what)
+	return nil
+}
+
+// output shows a line that a task printed.
+func (ui *runUI) output(l runtime.Line) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	name := "parameters"
+	if l.Task != nil {
+		name = label(l.Task)
+	}
+	if ui.json {
+		ui.event(map[string]any{"event": "output", "task": name, "stream": l.Stream, "text": l.Text})
+		return
+	}
+	w := ui.app.stdout
+	if l.Stream == datastore.Stderr {
+		w = ui.app.stderr
+	}
+	ui.print(w, "%s %s", paint(ui.color, dim, "["+name+"]"), l.Text)
+}
+
+// TaskStarted implements local.Observer.
+func (ui *runUI) TaskStarted(t *runtime.Task) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	if ui.json {
+		ui.event(map[string]any{"event": "task-started", "task": label(t), "attempt": t.Attempt})
+	}
+}
+
+// TaskCloned implements local.Observer.
+func (ui *runUI) TaskCloned(ref, origin datastore.TaskRef) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	if ui.json {
+		ui.event(map[string]any{"event": "task-cloned", "task": ref.Step + "/" + ref.Task, "origin": origin.String()})
+	}
+}
+
+// TaskEnded implements local.Observer.
+func (ui *runUI) TaskEnded(t *runtime.Task, out runtime.Outcome, took, retry time.Duration) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	if ui.json {
+		fields := map[string]any{"event": "task-ended", "task": label(t), "attempt": t.Attempt, "ok": out.Result != nil,
+			"seconds": took.Seconds()}
+		if out.Failure != nil {
+			fields["failure"] = out.Failure.Summary()
+		}
+		if retry >= 0 {
+			fields["retry_in_seconds"] = retry.Seconds()
+		}
+		ui.event(fields)
+		return
+	}
+	if out.Failure == nil || out.Failure.Stopped {
+		return
+	}
+	switch {
+	case out.Result != nil:
+		ui.print(ui.app.stderr, "%s %s: %s; @catch lets the run go on", paint(ui.color, yellow, "caught"), label(t), out.Failure.Summary())
+	case retry == 0:
+		ui.print(ui.app.stderr, "%s %s: %s; retrying", paint(ui.color, yellow, "retry"), label(t), out.Failure.Summary())
+	case retry > 0:
+		ui.print(ui.app.stderr, "%s %s: %s; retrying in %s", paint(ui.color, yellow, "retry"), label(t), out.Failure.Summary(), retry)
+	}
+}
+
+// Progress implements local.Observer.
+func (ui *runUI) Progress(p local.Progress) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	ui.progress = p
+	ui.drawStatus()
+}
+
+// end says how the run went.
+func (ui *runUI) end(report local.Report, err error, took time.Duration, resume string) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	ui.clearStatus()
+	ui.live = false
+	status, color := "succeeded", green
+	switch {
+	case report.Stopped:
+		status, color = "interrupted", yellow
+	case err != nil || len(report.Failed) > 0:
+		status, color = "failed", red
+	}
+	if ui.json {
+		fields := map[string]any{"event": "run-ended", "status": status, "seconds": took.Seconds(),
+			"tasks_run": report.Executed, "tasks_reused": report.Cloned}
+		if err != nil {
+			fields["failure"] = err.Error()
+		}
+		ui.event(fields)
+		return
+	}
+	for _, f := range report.Failed {
+		ui.failure(f)
+	}
+	var fault *local.RunError
+	if errors.As(err, &fault) {
+		fmt.Fprintf(ui.app.stderr, "%s: %s\n", paint(ui.color, red, "error"), fault.Message)
+	}
+	if ui.quiet && status == "succeeded" {
+		return
+	}
+	reused := ""
+	if report.Cloned > 0 {
+		reused = fmt.Sprintf(", %d reused", report.Cloned)
+	}
+	fmt.Fprintf(ui.app.stderr, "%s in %s: %d tasks run%s\n", paint(ui.color, color, "run "+ui.flow+"/"+ui.run.ID+" "+status),
+		took.Round(time.Millisecond), report.Executed, reused)
+	if status != "succeeded" {
+		fmt.Fprintf(ui.app.stderr, "resume: %s\n", resume)
+	}
+}
+
+// failure shows why a task failed, and where to look.
+func (ui *runUI) failure(f local.FailedTask) {
+	if f.Failure.Stopped {
+		return
+	}
+	t := f.Task
+	fmt.Fprintf(ui.app.stderr, "%s: step %s failed (task %s, attempt %d): %s\n", paint(ui.color, red, "error"),
+		t.Ref.Step, label(t), t.Attempt, f.Failure.Summary())
+	if tb := strings.TrimRight(f.Failure.Traceback, "\n"); tb != "" {
+		fmt.Fprintf(ui.app.stderr, "    %s\n", strings.ReplaceAll(tb, "\n", "\n    "))
+	}
+	fmt.Fprintf(ui.app.stderr, "log:    mf logs %s\n", t.Ref)
+}

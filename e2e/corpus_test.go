@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// address is a memory address in a repr.
+var address = regexp.MustCompile(`0x[0-9a-f]+`)
+
+// theirs are artifacts that depend on where and how a run is made: paths and such.
+func skipArtifact(name string, random []string) bool {
+	return name == "_configs_processed" || slices.Contains(random, name)
+}
+
+// same reports every difference between two runs of a flow, as the real client reads them.
+func same(t *testing.T, ours, theirs view, random ...string) {
+	t.Helper()
+	for key, want := range theirs.Tasks {
+		got, ok := ours.Tasks[key]
+		if !ok {
+			t.Errorf("task %s is missing", key)
+			continue
+		}
+		for name, w := range want {
+			g, ok := got[name]
+			switch {
+			case skipArtifact(name, random):
+			case !ok:
+				t.Errorf("task %s: artifact %s is missing", key, name)
+			case g.Sha != w.Sha && (g.Repr != w.Repr || !comparable(w.Repr)):
+				t.Errorf("task %s: artifact %s is %s (%s), want %s (%s)", key, name, tail(g.Repr), g.Sha, tail(w.Repr), w.Sha)
+			case g.Sha != w.Sha && !digestMayDiffer(name):
+				t.Errorf("task %s: artifact %s has digest %s, want %s, for %s", key, name, g.Sha, w.Sha, tail(w.Repr))
+			}
+		}
+		for name := range got {
+			if _, ok := want[name]; !ok && !skipArtifact(name, random) {
+				t.Errorf("task %s: artifact %s should not be there", key, name)
+			}
+		}
+	}
+	for key := range ours.Tasks {
+		if _, ok := theirs.Tasks[key]; !ok {
+			t.Errorf("task %s should not have run", key)
+		}
+	}
+	if ours.Successful != theirs.Successful || ours.Finished != theirs.Finished {
+		t.Errorf("successful %v, finished %v; want %v, %v", ours.Successful, ours.Finished, theirs.Successful, theirs.Finished)
+	}
+}
+
+// comparable reports whether equal reprs mean equal values.
+func comparable(repr string) bool { return !address.MatchString(repr) }
+
+// digestMayDiffer is set for values whose bytes depend on which of their texts happen to be one object.
+func digestMayDiffer(name string) bool { return strings.HasPrefix(name, "_") }
+
+// TestCorpus runs every valid Python flow of the corpus by the real Metaflow and by mf: the artifacts must be equal,
+// digest by digest.
+func TestCorpus(t *testing.T) {
+	flows, err := filepath.Glob(repo(t, "testdata", "flows", "*", "flow.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, file := range flows {
+		dir := filepath.Dir(file)
+		if _, err := os.Stat(filepath.Join(dir, "ir.json")); err != nil {
+			continue // an invalid flow
+		}
+		if _, err := os.Stat(filepath.Join(dir, "norun")); err == nil {
+			continue // the file says why
+		}
+		ran++
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			compareRuns(t, dir, "flow.py", randomArtifacts(t, dir)...)
+		})
+	}
+	if ran < 30 {
+		t.Errorf("only %d flows", ran)
+	}
+}
+
+// randomArtifacts reads the file "random": names of artifacts that differ from run to run.
+func randomArtifacts(t *testing.T, dir string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "random"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(data))
+}
+
+// compareRuns runs one flow both ways, each in a folder of its own.
+func compareRuns(t *testing.T, source, file string, random ...string) {
+	t.Helper()
+	ours, theirs := newPlace(t, source), newPlace(t, source)
+	ourRun := ours.mf("run", file)
+	theirRun := theirs.metaflow(file)
+	flow := flowName(t, ours)
+	same(t, ours.client(file, flow, ourRun), theirs.client(file, flow, theirRun), random...)
+}
+
+// flowName is the name of the only flow that was run in a place.
+func flowName(t *testing.T, p place) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(p.dir, ".metaflow", "*", "latest_run"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("flows run: %v, %v", found, err)
+	}
+	return filepath.Base(filepath.Dir(found[0]))
+}

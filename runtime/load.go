@@ -1,0 +1,243 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/pickle"
+	"github.com/mf-run/mf/ir"
+)
+
+// Loader reads results back from the datastore, Metaflow's own included.
+type Loader struct {
+	store *datastore.Store
+	flow  string
+
+	mu    sync.Mutex
+	known map[string]any // decoded small values by digest: most tasks share them
+}
+
+// NewLoader returns a loader for one flow.
+func NewLoader(store *datastore.Store, flow string) *Loader {
+	return &Loader{store: store, flow: flow, known: map[string]any{}}
+}
+
+// Tasks lists the tasks of a run, or of one step of it, _parameters included.
+func Tasks(ctx context.Context, store *datastore.Store, flow, run, step string) ([]datastore.TaskRef, error) {
+	steps := []string{step}
+	if step == "" {
+		var err error
+		if steps, err = store.Steps(ctx, flow, run); err != nil {
+			return nil, err
+		}
+	}
+	var refs []datastore.TaskRef
+	for _, s := range steps {
+		tasks, err := store.Tasks(ctx, flow, run, s)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range tasks {
+			refs = append(refs, datastore.TaskRef{Flow: flow, Run: run, Step: s, Task: t})
+		}
+	}
+	return refs, nil
+}
+
+// Load returns what a task came to; nil, nil if it has not succeeded.
+func (l *Loader) Load(ctx context.Context, ref datastore.TaskRef) (*Result, error) {
+	rec, done, err := l.store.Latest(ctx, ref)
+	if errors.Is(err, datastore.ErrNotFound) || err == nil && !done {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Ref: ref, Attempt: rec.Attempt, Iteration: ir.NoIteration, Artifacts: rec.Artifacts}
+	if ok, err := l.value(ctx, res, "_task_ok"); err != nil || ok != true {
+		return nil, err
+	}
+	if ref.Step == ParametersStep {
+		return res, nil
+	}
+	if err := l.place(ctx, res); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", ref, err)
+	}
+	if err := l.transition(ctx, res); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", ref, err)
+	}
+	return res, nil
+}
+
+// State is how a task stands, successful or not.
+type State struct {
+	Path    ir.SplitPath
+	Attempt int
+	// Status is "succeeded", "failed", "caught" (failed, but @catch let the run go on) or "unfinished".
+	Status string
+	// Failure is one line; empty unless failed or caught.
+	Failure string
+}
+
+// State reads how a task stands.
+func (l *Loader) State(ctx context.Context, ref datastore.TaskRef) (State, error) {
+	rec, done, err := l.store.Latest(ctx, ref)
+	if errors.Is(err, datastore.ErrNotFound) || err == nil && !done {
+		return State{Status: "unfinished", Attempt: rec.Attempt}, nil
+	}
+	if err != nil {
+		return State{}, err
+	}
+	res := &Result{Ref: ref, Artifacts: rec.Artifacts}
+	if err := l.place(ctx, res); err != nil {
+		return State{}, fmt.Errorf("reading %s: %w", ref, err)
+	}
+	state := State{Path: res.Path, Attempt: rec.Attempt, Status: "failed"}
+	ok, err := l.value(ctx, res, "_task_ok")
+	if err != nil {
+		return State{}, err
+	}
+	success, err := l.value(ctx, res, "_success")
+	if err != nil {
+		return State{}, err
+	}
+	if ok == true {
+		state.Status = "succeeded"
+		if success == false {
+			state.Status = "caught"
+		}
+	}
+	if state.Status != "succeeded" {
+		if exc, err := l.value(ctx, res, "_exception"); err == nil {
+			if e, isExc := exc.(pickle.ExceptionWrapper); isExc {
+				f := Failure{Type: e.Type, Message: e.Exception}
+				state.Failure = f.Summary()
+			}
+		}
+	}
+	return state, nil
+}
+
+// place reads where in the run the task stands.
+func (l *Loader) place(ctx context.Context, res *Result) error {
+	stack, err := l.value(ctx, res, "_foreach_stack")
+	if err != nil {
+		return err
+	}
+	frames, _ := stack.([]any)
+	for _, item := range frames {
+		f, ok := item.(pickle.ForeachFrame)
+		if !ok {
+			return fmt.Errorf("_foreach_stack holds a %s", pickle.TypeName(item))
+		}
+		frame := Frame{Step: f.Step, Var: f.Var}
+		if n, ok := f.NumSplits.(int64); ok {
+			frame.NumSplits = int(n)
+		}
+		if i, ok := f.Index.(int64); ok {
+			frame.Index = int(i)
+		}
+		frame.Value, frame.HasValue = f.Value.(string)
+		res.Stack = append(res.Stack, frame)
+		res.Path = append(res.Path, frame.Index)
+	}
+	iterations, err := l.value(ctx, res, "_iteration_stack")
+	if err != nil {
+		return err
+	}
+	if list, _ := iterations.([]any); len(list) > 0 {
+		k, ok := list[len(list)-1].(int64)
+		if !ok {
+			return fmt.Errorf("_iteration_stack holds a %s", pickle.TypeName(list[len(list)-1]))
+		}
+		res.Iteration = int(k)
+	}
+	return nil
+}
+
+// transition reads how the task went on.
+func (l *Loader) transition(ctx context.Context, res *Result) error {
+	v, err := l.value(ctx, res, "_transition")
+	if err != nil || v == nil {
+		return err
+	}
+	pair, ok := v.(pickle.Tuple)
+	if !ok || len(pair) != 2 {
+		return fmt.Errorf("_transition is a %s", pickle.TypeName(v))
+	}
+	taken := &Taken{}
+	targets, err := sequence(pair[0])
+	if err != nil {
+		return fmt.Errorf("_transition: %w", err)
+	}
+	for _, t := range targets {
+		name, _ := t.(string)
+		taken.Targets = append(taken.Targets, name)
+	}
+	if taken.Var, ok = pair[1].(string); ok {
+		if err := l.splits(ctx, res, taken); err != nil {
+			return err
+		}
+	}
+	res.Next = taken
+	return nil
+}
+
+func (l *Loader) splits(ctx context.Context, res *Result, taken *Taken) error {
+	n, err := l.value(ctx, res, "_foreach_num_splits")
+	if err != nil {
+		return err
+	}
+	count, isInt := n.(int64)
+	if !isInt {
+		gang, err := l.value(ctx, res, "_parallel_ubf_iter")
+		if err != nil {
+			return err
+		}
+		if g, ok := gang.(pickle.ParallelUBF); ok {
+			count = int64(g.NumParallel)
+		}
+	}
+	taken.Splits = int(count)
+	values, err := l.value(ctx, res, "_foreach_values")
+	if err != nil {
+		return err
+	}
+	list, _ := values.([]any)
+	if len(list) != taken.Splits {
+		return nil
+	}
+	for _, v := range list {
+		text, _ := v.(string)
+		taken.Values = append(taken.Values, text)
+	}
+	return nil
+}
+
+// value decodes one artifact; nil if the task has none of that name.
+func (l *Loader) value(ctx context.Context, res *Result, name string) (any, error) {
+	art, ok := res.Artifacts[name]
+	if !ok {
+		return nil, nil
+	}
+	l.mu.Lock()
+	v, ok := l.known[art.Digest]
+	l.mu.Unlock()
+	if ok {
+		return v, nil
+	}
+	data, err := l.store.Load(ctx, l.flow, art.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("artifact %s: %w", name, err)
+	}
+	if v, err = pickle.Unmarshal(data); err != nil {
+		return nil, fmt.Errorf("artifact %s: %w", name, err)
+	}
+	l.mu.Lock()
+	l.known[art.Digest] = v
+	l.mu.Unlock()
+	return v, nil
+}

@@ -1,0 +1,159 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/runtime"
+)
+
+// key names a task within a run, the same in every run of the flow: task ids differ, indices do not.
+type key struct {
+	step      string
+	path      string
+	iteration int
+}
+
+// Origin is a run to resume: the tasks of it that succeeded.
+type Origin struct {
+	// RunID is the run's id, Store where it is.
+	RunID string
+	Store *datastore.Store
+	// Parameters is the run's _parameters task.
+	Parameters *runtime.Result
+	tasks      map[key]*runtime.Result
+}
+
+// Tasks is the number of tasks that succeeded.
+func (o *Origin) Tasks() int { return len(o.tasks) }
+
+// LoadOrigin reads which tasks of a run succeeded, from the datastore alone. The error is datastore.ErrNotFound when there
+// is no such run, or it got no further than its id.
+func LoadOrigin(ctx context.Context, store *datastore.Store, flow, run string) (*Origin, error) {
+	o := &Origin{RunID: run, Store: store, tasks: map[key]*runtime.Result{}}
+	loader := runtime.NewLoader(store, flow)
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(4)
+	refs, err := runtime.Tasks(ctx, store, flow, run, "")
+	if err != nil {
+		return nil, fmt.Errorf("listing the tasks of %s/%s: %w", flow, run, err)
+	}
+	for _, ref := range refs {
+		group.Go(func() error {
+			res, err := loader.Load(ctx, ref)
+			if err != nil || res == nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if ref.Step == runtime.ParametersStep {
+				o.Parameters = res
+				return nil
+			}
+			k := key{ref.Step, res.Path.String(), res.Iteration}
+			if have := o.tasks[k]; have == nil || newer(ref.Task, have.Ref.Task) {
+				o.tasks[k] = res
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("reading run %s/%s: %w", flow, run, err)
+	}
+	if o.Parameters == nil {
+		return nil, fmt.Errorf("run %s/%s: %w", flow, run, datastore.ErrNotFound)
+	}
+	return o, nil
+}
+
+func newer(a, b string) bool {
+	x, errX := strconv.ParseInt(a, 10, 64)
+	y, errY := strconv.ParseInt(b, 10, 64)
+	if errX == nil && errY == nil {
+		return x > y
+	}
+	return a > b
+}
+
+// clone takes the origin's task over under the new task's id: its artifacts by digest, nothing is copied where both
+// runs share a datastore. It returns nil when the task has to run.
+func (s *scheduler) clone(ctx context.Context, t *runtime.Task) (*runtime.Result, error) {
+	o := s.opt.Origin
+	if o == nil {
+		return nil, nil
+	}
+	old := o.tasks[key{t.Step.Name, t.Path.String(), t.Iteration}]
+	if old == nil || !s.stillFits(t.Step, old) {
+		return nil, nil
+	}
+	res, err := CloneTask(ctx, s.run, o, old, t.Ref)
+	if err != nil {
+		return nil, err
+	}
+	s.opt.Observer.TaskCloned(t.Ref, old.Ref)
+	// The stack names the step and the splits as they are now.
+	res.Stack = t.Stack
+	return res, nil
+}
+
+// stillFits reports whether the transition that the old task took is one the step has today. Where the source has
+// changed around a step, the step runs again.
+func (s *scheduler) stillFits(step *ir.Step, old *runtime.Result) bool {
+	if step.Next == nil || old.Next == nil {
+		return step.Next == nil && old.Next == nil
+	}
+	known := map[string]bool{}
+	for _, name := range step.Successors() {
+		known[name] = true
+	}
+	for _, target := range old.Next.Targets {
+		if !known[target] {
+			return false
+		}
+	}
+	switch step.Next.Kind {
+	case ir.Switch:
+		return len(old.Next.Targets) == 1 && old.Next.Var == ""
+	case ir.Foreach:
+		return old.Next.Var == step.Next.Foreach
+	case ir.Parallel:
+		return old.Next.Var != ""
+	}
+	return len(old.Next.Targets) == len(known) && old.Next.Var == ""
+}
+
+// CloneTask writes old as a task of r named ref.
+func CloneTask(ctx context.Context, r *runtime.Run, o *Origin, old *runtime.Result, ref datastore.TaskRef) (*runtime.Result, error) {
+	if o.Store != r.Store {
+		for name, art := range old.Artifacts {
+			if err := r.Store.Import(ctx, o.Store, ref.Flow, art.Digest); err != nil {
+				return nil, fmt.Errorf("taking over artifact %s of %s: %w", name, old.Ref, err)
+			}
+		}
+	}
+	now := r.Now()
+	if err := r.Store.Begin(ctx, ref, 0, now); err != nil {
+		return nil, err
+	}
+	record := datastore.Record{PythonVersion: r.PythonVersion, Artifacts: old.Artifacts}
+	if err := r.Store.Finish(ctx, ref, record); err != nil {
+		return nil, fmt.Errorf("writing the record of %s: %w", ref, err)
+	}
+	if ref.Step != runtime.ParametersStep {
+		rows := r.Rows.TaskCloned(metadata.TaskRef(ref), old.Ref.Task, runtime.ArtifactRefs(old.Artifacts), now)
+		if err := r.Sink.Add(rows); err != nil {
+			return nil, err
+		}
+	}
+	res := *old
+	res.Ref, res.Attempt = ref, 0
+	return &res, nil
+}

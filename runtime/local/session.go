@@ -1,0 +1,183 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/runtime"
+)
+
+// Session is a run from its registration to its end.
+type Session struct {
+	// Run is what the tasks share; ID, Sink and Parameters are filled in by the session.
+	Run *runtime.Run
+	// Recorder registers the run and keeps its status.
+	Recorder metadata.Recorder
+	Options  Options
+	// Given holds the texts of the parameters given, by variable name; ignored when resuming.
+	Given map[string]string
+	// Started is called once the run has an id and can be resumed, before its first task. An error ends the run.
+	Started func(id string) error
+}
+
+// heartbeat is how often a run says that it is alive.
+const heartbeat = 10 * time.Second
+
+// Execute registers the run and runs it. A *runtime.ParameterError leaves nothing behind.
+func (s *Session) Execute(ctx context.Context) (Report, error) {
+	r := s.Run
+	params, err := s.parameters(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Report{}, err
+	}
+	row, err := s.Recorder.CreateRun(ctx, r.Rows.Run(r.Flow.Name, ""))
+	if err != nil {
+		return Report{}, fmt.Errorf("registering the run: %w", err)
+	}
+	r.ID = row.RunID
+	queue := metadata.NewQueue(s.Recorder, metadata.QueueOptions{})
+	r.Sink = queue
+	report, err := s.supervise(ctx, row, params)
+	if closeErr := queue.Close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("recording metadata: %w", closeErr)
+	}
+	row.Status, row.Failure = outcome(report, err)
+	row.FinishedMs = r.Now().UnixMilli()
+	if updateErr := s.Recorder.UpdateRun(context.WithoutCancel(ctx), row); err == nil && updateErr != nil {
+		err = fmt.Errorf("recording the end of the run: %w", updateErr)
+	}
+	return report, err
+}
+
+// supervise runs the tasks while a heartbeat goes.
+func (s *Session) supervise(ctx context.Context, row metadata.Run, params map[string]datastore.Artifact) (Report, error) {
+	r := s.Run
+	if err := s.writeParameters(ctx, params); err != nil {
+		return Report{}, err
+	}
+	if err := r.Store.SetLatestRun(ctx, r.Flow.Name, r.ID); err != nil {
+		return Report{}, fmt.Errorf("noting the latest run: %w", err)
+	}
+	if s.Started != nil {
+		if err := s.Started(r.ID); err != nil {
+			return Report{}, err
+		}
+	}
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.beat(beating, row)
+	}()
+	report, err := Execute(ctx, r, s.Options)
+	stop()
+	<-done
+	return report, err
+}
+
+// beat keeps the run's heartbeat fresh. A failure to do so is no failure of the run: readers see a stale run at worst.
+func (s *Session) beat(ctx context.Context, row metadata.Run) {
+	ticker := time.NewTicker(heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			row.LastHeartbeat = now.Unix()
+			_ = s.Recorder.UpdateRun(ctx, row)
+		}
+	}
+}
+
+func outcome(report Report, err error) (metadata.Status, string) {
+	switch {
+	case report.Stopped || errors.Is(err, context.Canceled):
+		return metadata.Interrupted, ""
+	case err != nil:
+		return metadata.Failed, err.Error()
+	case len(report.Failed) > 0:
+		f := report.Failed[0]
+		return metadata.Failed, f.Task.Ref.Step + "/" + f.Task.Ref.Task + ": " + f.Failure.Summary()
+	case report.End == nil:
+		return metadata.Failed, "the run ended before the end step"
+	}
+	return metadata.Succeeded, ""
+}
+
+// parameters makes the artifacts of _parameters: anew, or from the origin.
+func (s *Session) parameters(ctx context.Context) (map[string]datastore.Artifact, error) {
+	o := s.Options.Origin
+	if o == nil {
+		if err := runtime.CheckParameters(s.Run.Flow, s.Given); err != nil {
+			return nil, err
+		}
+		return s.Run.MakeParameters(ctx, s.Given)
+	}
+	params := map[string]datastore.Artifact{}
+	for name, art := range o.Parameters.Artifacts {
+		if o.Store != s.Run.Store {
+			if err := s.Run.Store.Import(ctx, o.Store, s.Run.Flow.Name, art.Digest); err != nil {
+				return nil, fmt.Errorf("taking over parameter %s of run %s: %w", name, o.RunID, err)
+			}
+		}
+		params[name] = art
+	}
+	// The flow may have got parameters or constants since.
+	if missing(s.Run.Flow, params) {
+		fresh, err := s.Run.MakeParameters(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+		for name, art := range fresh {
+			if _, ok := params[name]; !ok {
+				params[name] = art
+			}
+		}
+	}
+	info, err := s.Run.GraphInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	params["_graph_info"] = info
+	return params, nil
+}
+
+func missing(flow *ir.Flow, have map[string]datastore.Artifact) bool {
+	for _, p := range flow.Parameters {
+		if _, ok := have[p.Name]; !ok {
+			return true
+		}
+	}
+	for _, c := range flow.Constants {
+		if _, ok := have[c.Name]; !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// parametersTask is the id of the _parameters task: the first of the run.
+const parametersTask = "0"
+
+func (s *Session) writeParameters(ctx context.Context, params map[string]datastore.Artifact) error {
+	r := s.Run
+	ref := runtime.ParametersRef(r.Flow.Name, r.ID, parametersTask)
+	now := r.Now()
+	if err := r.Store.Begin(ctx, ref, 0, now); err != nil {
+		return err
+	}
+	if err := r.Store.Finish(ctx, ref, datastore.Record{PythonVersion: r.PythonVersion, Artifacts: params}); err != nil {
+		return fmt.Errorf("writing the parameters: %w", err)
+	}
+	r.Parameters = &runtime.Result{Ref: ref, Iteration: ir.NoIteration, Artifacts: params}
+	return r.Sink.Add(r.Rows.ParametersTask(metadata.TaskRef(ref), r.Flow.Start, r.Flow.End, runtime.ArtifactRefs(params), now))
+}

@@ -1,0 +1,328 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/runtime/worker"
+)
+
+// inlineMax is the largest payload that travels inside a message.
+const inlineMax = 256 << 10
+
+// session is one conversation with a Python process.
+type session struct {
+	run  *Run
+	conn *worker.Conn
+	// put takes each artifact as it is stored.
+	put func(name string, art datastore.Artifact)
+	// inputs are what the process may refer to by number.
+	inputs []*Result
+	stores errgroup.Group
+}
+
+// ending is the process's last message.
+type ending struct {
+	OK         bool `json:"ok"`
+	Transition *struct {
+		Targets     []string `json:"targets"`
+		Foreach     string   `json:"foreach"`
+		NumSplits   int      `json:"num_splits"`
+		NumParallel int      `json:"num_parallel"`
+		Values      []string `json:"values"`
+	} `json:"transition"`
+	Exception *struct {
+		Type      string `json:"type"`
+		Message   string `json:"message"`
+		Traceback string `json:"traceback"`
+		Timeout   bool   `json:"timeout"`
+	} `json:"exception"`
+	Parameter string `json:"parameter"`
+}
+
+func (a *attempt) runPython(ctx context.Context) error {
+	exit, end, err := a.converse(ctx)
+	a.usage = exit
+	switch {
+	case err != nil:
+		return err
+	case end != nil && end.OK:
+		a.taken = end.taken(a.task.Step)
+	case end != nil && end.Exception != nil:
+		a.failure = &Failure{Type: end.Exception.Type, Message: end.Exception.Message,
+			Traceback: end.Exception.Traceback, Timeout: end.Exception.Timeout}
+	default:
+		a.crashed(exit)
+	}
+	if a.failure != nil && ctx.Err() != nil {
+		a.failure.Stopped = true
+	}
+	return nil
+}
+
+func (e *ending) taken(step *ir.Step) *Taken {
+	if e.Transition == nil {
+		return nil
+	}
+	t := &Taken{Targets: e.Transition.Targets, Var: e.Transition.Foreach,
+		Splits: e.Transition.NumSplits, Values: e.Transition.Values}
+	if step.Next != nil && step.Next.Kind == ir.Parallel {
+		t.Var, t.Splits, t.Values = "_parallel_ubf_iter", e.Transition.NumParallel, nil
+	}
+	return t
+}
+
+// crashed makes a failure of a process that ended without a word.
+func (a *attempt) crashed(exit worker.Exit) {
+	a.failure = &Failure{Message: "the step's process " + exit.String(), Signal: exit.Signal}
+	switch {
+	case exit.Signal == 9:
+		a.failure.Message += "; the system does this when memory runs out"
+	case exit.Signal == 0 && exit.Err == nil:
+		a.failure.Message += " before the step was complete"
+		// Anything that ends the process from inside counts as a crash: user code had no exception to catch.
+		a.failure.Signal = -1
+	}
+	a.note("%s", a.failure.Message)
+}
+
+// converse starts the process, serves it until its last message and waits for its end.
+func (a *attempt) converse(ctx context.Context) (worker.Exit, *ending, error) {
+	pipes, stdout, stderr, err := a.openPipes()
+	if err != nil {
+		return worker.Exit{}, nil, err
+	}
+	defer pipes.drain()
+	p, err := a.run.Python.Launch(stdout, stderr)
+	if err != nil {
+		return worker.Exit{}, nil, err
+	}
+	defer p.Conn.Close()
+	var limit time.Duration
+	if limit = a.task.Step.Timeout(); limit > 0 {
+		// The process enforces the limit itself; one that ignores it is ended here.
+		limit += a.run.Grace
+	}
+	stop := a.watch(ctx, p, limit)
+	s := &session{run: a.run, conn: p.Conn, put: a.put, inputs: a.task.Inputs}
+	s.stores.SetLimit(2)
+	if err := p.Conn.Send(a.job(), nil); err != nil {
+		exit := p.Wait()
+		stop()
+		return exit, nil, nil
+	}
+	end, err := s.serve(context.WithoutCancel(ctx))
+	if err != nil {
+		p.Kill()
+	}
+	exit := p.Wait()
+	stop()
+	return exit, end, err
+}
+
+// watch stops the process when ctx is cancelled or the limit, if any, has passed: politely, then not.
+func (a *attempt) watch(ctx context.Context, p *worker.Process, limit time.Duration) (stop func()) {
+	finished := make(chan struct{})
+	var overdue <-chan time.Time
+	if limit > 0 {
+		overdue = time.After(limit)
+	}
+	go func() {
+		select {
+		case <-finished:
+			return
+		case <-p.Done():
+			return
+		case <-overdue:
+		case <-ctx.Done():
+		}
+		p.Terminate()
+		select {
+		case <-finished:
+		case <-p.Done():
+		case <-time.After(a.run.Grace):
+			p.Kill()
+		}
+	}()
+	return func() { close(finished) }
+}
+
+// serve answers the process until its last message. It returns nil, nil when the process went away without one.
+func (s *session) serve(ctx context.Context) (*ending, error) {
+	for {
+		msg, err := s.conn.Recv()
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			return nil, s.stores.Wait()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if msg.Op == "done" {
+			end := &ending{}
+			if err := json.Unmarshal(msg.JSON, end); err != nil {
+				return nil, fmt.Errorf("reading the end of the step: %w", err)
+			}
+			return end, s.stores.Wait()
+		}
+		if err := s.handle(ctx, msg); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// request holds the fields of all of the process's messages but the last.
+type request struct {
+	Name       string         `json:"name"`
+	Type       string         `json:"type"`
+	Size       int64          `json:"size"`
+	Path       string         `json:"path"`
+	Digest     string         `json:"digest"`
+	Input      int            `json:"input"`
+	IsText     bool           `json:"is_text"`
+	Encoding   string         `json:"encoding"`
+	Descriptor map[string]any `json:"descriptor"`
+}
+
+func (s *session) handle(ctx context.Context, msg worker.Message) error {
+	var req request
+	if err := json.Unmarshal(msg.JSON, &req); err != nil {
+		return fmt.Errorf("reading a message of the step: %w", err)
+	}
+	switch msg.Op {
+	case "get":
+		return s.answer(s.get(ctx, req))
+	case "put":
+		return s.store(ctx, req, msg.Data)
+	case "ref":
+		if req.Input < 0 || req.Input >= len(s.inputs) {
+			return fmt.Errorf("the step refers to input %d of %d", req.Input, len(s.inputs))
+		}
+		art, ok := s.inputs[req.Input].Artifacts[req.Name]
+		if !ok {
+			return fmt.Errorf("the step refers to artifact %q, which input %d does not have", req.Name, req.Input)
+		}
+		s.put(req.Name, art)
+		return nil
+	case "include":
+		descriptor, err := s.run.Store.SaveInclude(ctx, s.run.Flow.Name, req.Path, req.IsText, req.Encoding)
+		if err != nil {
+			return s.refuse(err)
+		}
+		return s.conn.Send(map[string]any{"op": "included", "descriptor": descriptor}, nil)
+	case "file":
+		return s.answer(s.file(ctx, req))
+	default:
+		return fmt.Errorf("unknown message %q of the step", msg.Op)
+	}
+}
+
+// payload is data on its way to the process: in memory, or a file that the process deletes.
+type payload struct {
+	data []byte
+	path string
+}
+
+func (s *session) answer(p payload, err error) error {
+	if err != nil {
+		return s.refuse(err)
+	}
+	head := map[string]any{"op": "data", "path": nil}
+	if p.path != "" {
+		head["path"] = p.path
+	}
+	return s.conn.Send(head, p.data)
+}
+
+func (s *session) refuse(err error) error {
+	return s.conn.Send(map[string]any{"op": "error", "message": err.Error()}, nil)
+}
+
+func (s *session) get(ctx context.Context, req request) (payload, error) {
+	if data, ok := s.run.blobs.get(req.Digest); ok && len(data) <= inlineMax {
+		return payload{data: data}, nil
+	}
+	body, err := s.run.Store.Open(ctx, s.run.Flow.Name, req.Digest)
+	if err != nil {
+		return payload{}, fmt.Errorf("reading artifact %s: %w", req.Name, err)
+	}
+	p, err := s.spool(body)
+	if err != nil {
+		return payload{}, fmt.Errorf("reading artifact %s: %w", req.Name, err)
+	}
+	if p.path == "" {
+		s.run.blobs.add(req.Digest, p.data)
+	}
+	return p, nil
+}
+
+func (s *session) file(ctx context.Context, req request) (payload, error) {
+	body, err := s.run.Store.OpenInclude(ctx, req.Descriptor)
+	if err != nil {
+		return payload{}, fmt.Errorf("reading an included file: %w", err)
+	}
+	return s.spool(body)
+}
+
+// spool takes what is small into memory and the rest into a file.
+func (s *session) spool(body io.ReadCloser) (payload, error) {
+	defer body.Close()
+	head, err := io.ReadAll(io.LimitReader(body, inlineMax+1))
+	if err != nil || len(head) <= inlineMax {
+		return payload{data: head}, err
+	}
+	f, err := os.CreateTemp(s.run.TempDir, "get-*")
+	if err != nil {
+		return payload{}, err
+	}
+	_, err = f.Write(head)
+	if err == nil {
+		_, err = io.Copy(f, body)
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return payload{}, err
+	}
+	return payload{path: f.Name()}, nil
+}
+
+// store keeps one artifact. Large ones are hashed and compressed while the process pickles the next.
+func (s *session) store(ctx context.Context, req request, data []byte) error {
+	art := datastore.Artifact{Type: req.Type, Encoding: encoding}
+	if req.Path == "" {
+		digest, err := s.run.Store.SaveBytes(ctx, s.run.Flow.Name, data)
+		if err != nil {
+			return fmt.Errorf("storing artifact %s: %w", req.Name, err)
+		}
+		art.Digest, art.Size = digest, int64(len(data))
+		s.put(req.Name, art)
+		return nil
+	}
+	if rel, err := filepath.Rel(s.run.TempDir, req.Path); err != nil || !filepath.IsLocal(rel) {
+		return fmt.Errorf("the step hands over %s, which is outside its folder", req.Path)
+	}
+	s.stores.Go(func() error {
+		defer os.Remove(req.Path)
+		digest, size, err := s.run.Store.SaveFile(ctx, s.run.Flow.Name, req.Path)
+		if err != nil {
+			return fmt.Errorf("storing artifact %s: %w", req.Name, err)
+		}
+		art.Digest, art.Size = digest, size
+		s.put(req.Name, art)
+		return nil
+	})
+	return nil
+}

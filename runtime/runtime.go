@@ -1,0 +1,213 @@
+// Package runtime executes one attempt of one task: it resolves the inputs, runs the step's process, stores what the
+// process produced and writes the attempt's record.
+//
+// It is the same locally and inside a container: a scheduler or an engine says which task, the datastore says what the
+// task starts from. What goes in is a Task, what comes out an Outcome; a user's step that fails is an Outcome with a
+// Failure, an error means that the machine failed (disk, datastore).
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/runtime/worker"
+)
+
+// Launcher starts the process of one Python task. It takes over stdout and stderr.
+type Launcher interface {
+	Launch(stdout, stderr *osFile) (*worker.Process, error)
+}
+
+// Sink takes metadata rows; it may write them later.
+type Sink interface {
+	Add(b metadata.Batch) error
+}
+
+// Frame is one level of the foreach stack.
+type Frame struct {
+	// Step is the first step of the foreach's body, Var the artifact split over.
+	Step, Var string
+	// NumSplits is the number of splits, Index this task's.
+	NumSplits, Index int
+	// Value is the item in short, as Metaflow keeps it; HasValue is false where it was not recorded.
+	Value    string
+	HasValue bool
+}
+
+// Taken is the transition that a task took.
+type Taken struct {
+	// Targets are the steps gone on to; one for a switch.
+	Targets []string
+	// Var is the artifact of a foreach; empty otherwise.
+	Var string
+	// Splits is the number of splits of a foreach or the size of a gang.
+	Splits int
+	// Values are the items of a foreach in short; nil if not recorded.
+	Values []string
+}
+
+// Result is a task that has succeeded: what its successors start from.
+type Result struct {
+	Ref       datastore.TaskRef
+	Attempt   int
+	Path      ir.SplitPath
+	Iteration int
+	Stack     []Frame
+	Artifacts map[string]datastore.Artifact
+	// Next is nil after the end step.
+	Next *Taken
+}
+
+// Task is one attempt to execute.
+type Task struct {
+	Ref  datastore.TaskRef
+	Step *ir.Step
+	Path ir.SplitPath
+	// Iteration is ir.NoIteration but for recursive steps.
+	Iteration int
+	Attempt   int
+	Stack     []Frame
+	// Inputs are the results the task starts from: none for the start step, one for most, several for a join, in the
+	// order of the split.
+	Inputs []*Result
+	// Retries is the number of attempts that user code gets after the first.
+	Retries int
+	// Gang places the task in a gang; nil outside.
+	Gang *Gang
+}
+
+// Gang is a task's place among cooperating tasks.
+type Gang struct {
+	Size, Index   int
+	ControlTaskID string
+}
+
+// Failure says why an attempt failed.
+type Failure struct {
+	// Type is the exception's class, such as "builtins.ValueError"; empty if there was none.
+	Type string
+	// Message is one line or several, without the traceback.
+	Message string
+	// Traceback is the user's own, as Python prints it; empty if there was none.
+	Traceback string
+	// Signal is the signal that ended the process; 0 if none.
+	Signal int
+	// Timeout is set when the step ran too long, Stopped when it was told to stop.
+	Timeout, Stopped bool
+}
+
+// Summary returns one line.
+func (f *Failure) Summary() string {
+	text := firstLine(f.Message)
+	if f.Type == "" {
+		return text
+	}
+	return fmt.Sprintf("%s: %s", shortType(f.Type), text)
+}
+
+// Outcome is what came of an attempt.
+type Outcome struct {
+	// Result is set when the attempt counts as a success, be it that @catch made it one.
+	Result *Result
+	// Failure is set when user code failed, also where @catch swallowed it.
+	Failure *Failure
+	// Usage is what the process used.
+	Usage worker.Exit
+}
+
+// Line is one line that a task printed.
+type Line struct {
+	Task    *Task
+	Stream  datastore.Stream
+	Time    time.Time
+	Text    string
+	Message bool // from the runtime itself, not from the user's process
+}
+
+// Run is what the tasks of one run share. It is read-only once tasks run.
+type Run struct {
+	Flow  *ir.Flow
+	Graph *ir.Graph
+	ID    string
+	// Origin is the id of the run that this one resumes; empty for a fresh run.
+	Origin string
+	Store  *datastore.Store
+	Sink   Sink
+	Rows   metadata.Env
+	// User and Namespace are the values of current.username and current.namespace.
+	User, Namespace string
+	Tags            []string
+	// Project is the flow's project; nil if it has none.
+	Project *Project
+	// Python starts Python tasks; nil if the flow has none.
+	Python Launcher
+	// PythonVersion is sys.version of the interpreter; empty if the flow has no Python step.
+	PythonVersion string
+	// TempDir holds payloads on their way; it exists and is removed by the caller.
+	TempDir string
+	// Dir is the working directory of command steps: the flow file's folder.
+	Dir string
+	// Environ is the environment of command steps; TaskEnv is added for command and Python steps alike.
+	Environ []string
+	TaskEnv map[string]string
+	// MaxLogSize bounds each of a task's log streams, in bytes; 0 is no bound.
+	MaxLogSize int64
+	// Output receives what tasks print; nil to drop it. It is called concurrently.
+	Output func(Line)
+	// Now is the clock.
+	Now func() time.Time
+	// Grace is how long a process that was told to stop may take.
+	Grace time.Duration
+	// Parameters is the result of the _parameters task.
+	Parameters *Result
+
+	memo  memo
+	blobs blobCache
+}
+
+// Execute runs one attempt. Cancelling ctx stops the process (politely, then not) and yields a Failure with Stopped set.
+func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
+	now := r.Now()
+	if err := r.Store.Begin(ctx, t.Ref, t.Attempt, now); err != nil {
+		return Outcome{}, err
+	}
+	if err := r.Store.WriteTaskBegin(ctx, t.Ref, t.Attempt, datastore.CodePackage{}); err != nil {
+		return Outcome{}, err
+	}
+	if err := r.recordStart(t, now); err != nil {
+		return Outcome{}, err
+	}
+	a := &attempt{run: r, task: t, produced: map[string]datastore.Artifact{}, started: now}
+	if err := a.openLogs(ctx); err != nil {
+		return Outcome{}, err
+	}
+	var err error
+	switch {
+	case t.Attempt > t.Retries:
+		a.failure = a.fallback()
+	case t.Step.Command != nil:
+		err = a.runCommand(ctx)
+	default:
+		err = a.runPython(ctx)
+	}
+	// A stopped run still writes its record: the user's Ctrl-C must not lose what was produced.
+	ctx = context.WithoutCancel(ctx)
+	if closeErr := a.closeLogs(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return Outcome{}, fmt.Errorf("running %s: %w", t.Ref, err)
+	}
+	return a.finish(ctx)
+}
+
+func (r *Run) recordStart(t *Task, now time.Time) error {
+	ref := metadata.TaskRef(t.Ref)
+	b := r.Rows.TaskRegistered(ref, t.Attempt, now)
+	b.Add(r.Rows.TaskStarted(ref, t.Attempt, foreachFrames(t.Stack), now))
+	return r.Sink.Add(b)
+}

@@ -1,0 +1,186 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"sync"
+
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/pickle"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/metadata"
+)
+
+// encoding is the serialization of all that is written here.
+const encoding = "pickle-v4"
+
+// memo remembers the artifacts of small values that nearly every task has.
+type memo struct {
+	mu    sync.Mutex
+	known map[any]datastore.Artifact
+}
+
+// saveValue pickles and stores plain data.
+func (r *Run) saveValue(ctx context.Context, v any, typ string) (datastore.Artifact, error) {
+	key := v
+	switch v.(type) {
+	case nil, bool, int64, string:
+		r.memo.mu.Lock()
+		art, ok := r.memo.known[key]
+		r.memo.mu.Unlock()
+		if ok {
+			return art, nil
+		}
+	default:
+		key = nil
+	}
+	data, err := pickle.Marshal(v)
+	if err != nil {
+		return datastore.Artifact{}, err
+	}
+	digest, err := r.Store.SaveBytes(ctx, r.Flow.Name, data)
+	if err != nil {
+		return datastore.Artifact{}, err
+	}
+	art := datastore.Artifact{Digest: digest, Size: int64(len(data)), Type: typ, Encoding: encoding}
+	if key != nil || v == nil {
+		r.memo.mu.Lock()
+		defer r.memo.mu.Unlock()
+		if r.memo.known == nil {
+			r.memo.known = map[any]datastore.Artifact{}
+		}
+		if len(r.memo.known) < 4096 {
+			r.memo.known[key] = art
+		}
+	}
+	return art, nil
+}
+
+// loadValue reads plain data. The error names the class of what is not plain data.
+func (r *Run) loadValue(ctx context.Context, name string, art datastore.Artifact) (any, error) {
+	data, err := r.load(ctx, art.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("reading artifact %s: %w", name, err)
+	}
+	v, err := pickle.Unmarshal(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading artifact %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// load returns a blob, from memory where it is small and was asked for before.
+func (r *Run) load(ctx context.Context, digest string) ([]byte, error) {
+	if data, ok := r.blobs.get(digest); ok {
+		return data, nil
+	}
+	data, err := r.Store.Load(ctx, r.Flow.Name, digest)
+	if err == nil {
+		r.blobs.add(digest, data)
+	}
+	return data, err
+}
+
+// blobCache keeps small blobs that many tasks read, such as the list of a foreach.
+type blobCache struct {
+	mu    sync.Mutex
+	blobs map[string][]byte
+	size  int
+}
+
+const (
+	maxCachedBlob = 1 << 20
+	maxCache      = 16 << 20
+)
+
+func (c *blobCache) get(digest string) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data, ok := c.blobs[digest]
+	return data, ok
+}
+
+func (c *blobCache) add(digest string, data []byte) {
+	if len(data) > maxCachedBlob {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.blobs == nil || c.size+len(data) > maxCache {
+		// Starting over is as good as an order of eviction here: what is still needed comes back at once.
+		c.blobs, c.size = map[string][]byte{}, 0
+	}
+	if _, ok := c.blobs[digest]; !ok {
+		c.blobs[digest] = data
+		c.size += len(data)
+	}
+}
+
+func digestOf(data []byte) string {
+	sum := sha1.Sum(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// stackValue is the _foreach_stack artifact.
+func stackValue(stack []Frame) []any {
+	frames := make([]any, len(stack))
+	for i, f := range stack {
+		frame := pickle.ForeachFrame{Step: f.Step, Var: f.Var, NumSplits: int64(f.NumSplits), Index: int64(f.Index)}
+		if f.HasValue {
+			frame.Value = f.Value
+		}
+		frames[i] = frame
+	}
+	return frames
+}
+
+// record is the failure as the format keeps it.
+func (f *Failure) record() pickle.ExceptionWrapper {
+	typ := f.Type
+	if typ == "" {
+		typ = "mf.StepFailed"
+	}
+	rec := pickle.ExceptionWrapper{Exception: f.Message, Type: typ}
+	if f.Traceback != "" {
+		rec.Stacktrace = f.Traceback
+	}
+	return rec
+}
+
+func foreachFrames(stack []Frame) []metadata.ForeachFrame {
+	frames := make([]metadata.ForeachFrame, len(stack))
+	for i, f := range stack {
+		frames[i] = metadata.ForeachFrame{Step: f.Step, Var: f.Var, Index: f.Index, Value: f.Value}
+	}
+	return frames
+}
+
+// ArtifactRefs is an index of artifacts as metadata keeps it.
+func ArtifactRefs(arts map[string]datastore.Artifact) map[string]metadata.ArtifactRef {
+	refs := make(map[string]metadata.ArtifactRef, len(arts))
+	for name, a := range arts {
+		refs[name] = metadata.ArtifactRef{Sha: a.Digest, ContentType: a.Encoding}
+	}
+	return refs
+}
+
+// plainValue turns an ordered map of the IR into what pickles as a dict of that order.
+func plainValue(v any) any {
+	switch v := v.(type) {
+	case ir.Ordered:
+		d := make(pickle.Dict, len(v))
+		for i, kv := range v {
+			d[i] = pickle.Item{Key: kv.Key, Value: plainValue(kv.Value)}
+		}
+		return d
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = plainValue(v[i])
+		}
+		return list
+	}
+	return v
+}

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Formatting and static checks.
+set -eu
+cd "$(dirname "$0")/.."
+unformatted=$(git ls-files '*.go' | xargs gofmt -l)
+if [ -n "$unformatted" ]; then
+	echo "not formatted (run gofmt -w):" >&2
+	echo "$unformatted" >&2
+	exit 1
+fi
+go vet ./...
+go tool -modfile=tools/go.mod golangci-lint run ./...
+.cache/venv-tools/bin/ruff check sdk/python sdk/python_tests
+.cache/venv-tools/bin/ruff format --check sdk/python
