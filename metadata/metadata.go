@@ -21,6 +21,8 @@ var (
 	ErrInvalidTag = errors.New("invalid tag")
 	// ErrCorrupt: the database is damaged, or none of ours.
 	ErrCorrupt = errors.New("damaged metadata")
+	// ErrClosed: the store or queue was closed before.
+	ErrClosed = errors.New("closed")
 )
 
 // Run is one run of a flow. Ids are text as in a pathspec: a decimal number minted by the store, or a name chosen by

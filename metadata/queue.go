@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// ErrClosed: the queue was closed before.
-var ErrClosed = errors.New("closed")
-
 // QueueOptions tune a Queue. A zero field takes its default.
 type QueueOptions struct {
 	// MaxRows is the number of rows from which on they are written at once; 1000 by default.

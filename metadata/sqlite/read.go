@@ -70,7 +70,7 @@ func (s *Store) Runs(ctx context.Context, q metadata.RunQuery) ([]metadata.Run, 
 func (s *Store) Run(ctx context.Context, flow, run string) (metadata.Run, error) {
 	found, _, err := s.run(ctx, flow, run)
 	if err != nil {
-		return metadata.Run{}, describe("reading a run", err)
+		return metadata.Run{}, s.describe("reading a run", err)
 	}
 	return found, nil
 }
@@ -97,7 +97,7 @@ func children[R any](ctx context.Context, s *Store, doing, text, order, flow, ru
 		return nil, nil
 	}
 	if err != nil {
-		return nil, describe(doing, err)
+		return nil, s.describe(doing, err)
 	}
 	text += " WHERE flow_id = ? AND run_number = ?"
 	args := []any{flow, number.number}
@@ -172,22 +172,22 @@ func query[R any](ctx context.Context, s *Store, doing, text string, args []any,
 ) {
 	rows, err := s.readers.QueryContext(ctx, text, args...)
 	if err != nil {
-		return nil, describe(doing, err)
+		return nil, s.describe(doing, err)
 	}
 	defer func() {
 		if e := rows.Close(); err == nil && e != nil {
-			err = describe(doing, e)
+			err = s.describe(doing, e)
 		}
 	}()
 	for rows.Next() {
 		r, err := scan(rows)
 		if err != nil {
-			return nil, describe(doing, err)
+			return nil, s.describe(doing, err)
 		}
 		list = append(list, r)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, describe(doing, err)
+		return nil, s.describe(doing, err)
 	}
 	return list, nil
 }

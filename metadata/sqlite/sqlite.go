@@ -146,14 +146,18 @@ func dsn(abs, mode string, busy time.Duration) string {
 	return (&url.URL{Scheme: "file", Path: p, RawQuery: q.Encode()}).String()
 }
 
-// Close ends the use of the database. Rows recorded before are safe on disk.
+// Close ends the use of the database, after the write in progress. Rows recorded before are safe on disk. Idempotent;
+// a later write is refused with metadata.ErrClosed.
 func (s *Store) Close() error {
+	<-s.turn
+	defer func() { s.turn <- struct{}{} }()
 	var all []error
 	if s.readers != nil {
 		all = append(all, s.readers.Close())
 	}
 	if s.w != nil {
 		all = append(all, s.w.close())
+		s.w = nil
 	}
 	if s.writers != nil {
 		all = append(all, s.writers.Close())
@@ -183,6 +187,14 @@ func describe(doing string, err error) error {
 		return fmt.Errorf("%s: another process kept the database locked for too long: %w", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// describe wraps an error of a call on an open database. It names the file where that is what is wrong.
+func (s *Store) describe(doing string, err error) error {
+	if code(err) != 0 {
+		doing += " in " + s.path
+	}
+	return describe(doing, err)
 }
 
 // retries is how often a transaction that met a lock is tried again, each time after waiting for BusyTimeout at most.

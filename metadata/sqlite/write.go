@@ -28,11 +28,14 @@ func (s *Store) write(ctx context.Context, doing string, f func(w *writer) error
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
+	if s.w == nil {
+		return fmt.Errorf("%s: %w", doing, metadata.ErrClosed)
+	}
 	err := retry(ctx, func() error {
 		return s.w.transact(ctx, func() error { return f(s.w) })
 	})
 	if err != nil {
-		return describe(doing, err)
+		return s.describe(doing, err)
 	}
 	return nil
 }
