@@ -47,9 +47,7 @@ class TaskContext(Protocol):
     def foreach_stack(self) -> List[Tuple[int, int, Any]]:
         """(index, number of splits, item) for each enclosing foreach, outermost first."""
 
-    def merge_artifacts(
-        self, inputs: Any, exclude: Optional[Sequence[str]], include: Optional[Sequence[str]]
-    ) -> None:
+    def merge_artifacts(self, inputs: Any, exclude: Optional[Sequence[str]], include: Optional[Sequence[str]]) -> None:
         """Take over the artifacts of a join's inputs that are the same on all of them."""
 
     def next(

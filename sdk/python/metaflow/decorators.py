@@ -82,7 +82,9 @@ def step(f: Optional[Callable[..., Any]] = None, *, start: bool = False, end: bo
     def mark(func: Any) -> Any:
         if not hasattr(func, "__code__"):
             _state.report(
-                DefinitionError("step-not-function", "@step belongs on a method", "Put @step directly above def", place, "step")
+                DefinitionError(
+                    "step-not-function", "@step belongs on a method", "Put @step directly above def", place, "step"
+                )
             )
             return func
         func.is_step = True

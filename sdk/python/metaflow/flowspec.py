@@ -173,9 +173,7 @@ def steps(cls: type) -> Dict[str, Any]:
             if getattr(value, "is_step", False) and hasattr(value, "__code__"):
                 found.setdefault(name, value)
     return {
-        name: final
-        for name, final in ((n, getattr(cls, n, None)) for n in found)
-        if getattr(final, "is_step", False)
+        name: final for name, final in ((n, getattr(cls, n, None)) for n in found) if getattr(final, "is_step", False)
     }
 
 

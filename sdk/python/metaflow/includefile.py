@@ -28,7 +28,7 @@ class IncludedFile:
 
 
 class IncludeFile(Parameter):
-    """A file stored with the run: ``movies = IncludeFile("movies", default="movies.csv")``; ``self.movies`` is its text.
+    """A file stored with the run: ``movies = IncludeFile("movies", default="a.csv")``; ``self.movies`` is its text.
 
     With ``is_text=False`` it is its bytes. `parser`, a function or its dotted name, turns the content into the value.
     """

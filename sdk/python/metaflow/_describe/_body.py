@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from ._source import Function, SourceFile, Sources
 
 #: What FlowSpec itself offers; no artifacts.
-_INTERFACE = frozenset(
-    {"cmd", "foreach_stack", "index", "input", "merge_artifacts", "name", "next", "script_name"}
-)
+_INTERFACE = frozenset({"cmd", "foreach_stack", "index", "input", "merge_artifacts", "name", "next", "script_name"})
 #: Functions that may be handed self without learning more of it than its type or identity.
 _HARMLESS = frozenset({"hash", "id", "isinstance", "print", "repr", "str", "type"})
 _GUARDS = frozenset({"AttributeError", "Exception", "BaseException"})

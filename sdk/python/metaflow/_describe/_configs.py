@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Mapping, Optional
 
     from ..parameters import ParameterContext
     from ._diagnostics import Diagnostics, Files
-
 
 
 def normal(name: str) -> str:

@@ -8,7 +8,7 @@ from ._stubs import stub_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Dict
 
 
 class StubReached(Exception):
@@ -67,3 +67,9 @@ def is_plain(value: Any) -> bool:
     if type(value) is list:
         return all(is_plain(v) for v in value)
     return type(value) is dict and all(type(k) is str and is_plain(v) for k, v in value.items())
+
+
+def without_empty(data: Dict[str, Any], keep: Any = ("name",)) -> Dict[str, Any]:
+    """Leave out what Go's omitempty leaves out; a default and a value are kept whatever they are."""
+    keep = (*keep, "default", "value", "option", "type")
+    return {k: v for k, v in data.items() if k in keep or (v is not None and v is not False and v not in ("", [], {}))}

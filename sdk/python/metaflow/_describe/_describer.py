@@ -9,15 +9,16 @@ import os
 from ..exception import MetaflowException, ParameterFieldFailed
 from ._apply import context
 from ._body import Body
+from ._data import StubReached, function_name, is_plain, to_data, without_empty
+from ._decorators import DecoratorDescriber
 from ._failures import report
-from ._data import StubReached, function_name, is_plain, to_data
 from ._source import Sources, assigned, is_step
 from ._stubs import stub_name
 from ._transition import TransitionReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, Optional
 
     from ._diagnostics import Span
     from ._loader import LoadedFlow
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 #: Version of the JSON form; as ir.Version.
 VERSION = 1
-#: Flow decorators with attributes that may be functions called at deployment.
-_DEPLOY_TIME = frozenset({"trigger", "trigger_on_finish"})
 
 
 class Describer:
@@ -38,6 +37,7 @@ class Describer:
         self._loaded = loaded
         self._found = loaded.found
         self._sources = Sources(loaded.files)
+        self._decorators = DecoratorDescriber(loaded, self._sources, self._data)
         #: Span of each class attribute.
         self._spans: Dict[str, Span] = {}
 
@@ -54,10 +54,10 @@ class Describer:
             "parameters": [self._parameter(n, p) for n, p in loaded.parameters.items()],
             "configs": [self._config(n, c) for n, c in loaded.config_objects.items()],
             "constants": [self._constant(n, v) for n, v in loaded.constants.items()],
-            "decorators": self._flow_decorators(),
+            "decorators": self._decorators.of_flow(),
             "steps": [self._step(n, f) for n, f in loaded.steps.items()],
         }
-        return _without_empty(flow, keep=("name", "steps"))
+        return without_empty(flow, keep=("name", "steps"))
 
     def transition(self, name: str) -> Optional[Data]:
         """Return the transition of one step as it is written; None for the end step."""
@@ -155,7 +155,7 @@ class Describer:
             if parameter.parser is not None:
                 result["parser"] = _named(parameter.parser)
         self._default(result, what, span, parameter)
-        return _without_empty(result)
+        return without_empty(result)
 
     def _default(self, result: Data, what: str, span: Span, parameter: Any) -> None:
         if parameter.default is None or stub_name(parameter.default):
@@ -198,7 +198,7 @@ class Describer:
         value = self._loaded.configs.get(variable)
         if value is not None:
             result["value"] = self._data(what, span, value)
-        return _without_empty(result)
+        return without_empty(result)
 
     def _constant(self, variable: str, value: Any) -> Data:
         span = self._spans.get(variable, {})
@@ -207,92 +207,7 @@ class Describer:
         result: Data = {"name": variable, "type": str(type(value)), "span": span}
         if is_plain(value) and not stub_name(value):
             result["value"] = self._data(f"the class attribute {variable!r}", span, value)
-        return _without_empty(result)
-
-    # Decorators
-
-    def _flow_decorators(self) -> List[Data]:
-        spans: Dict[int, Span] = {}
-        for base in self._loaded.cls.__mro__:
-            found = self._sources.class_(base) if "_mf_own_decorators" in base.__dict__ else None
-            if found is not None:
-                spans.update(self._decorator_spans([*base._mf_own_decorators, *base._mf_own_mutators], *found))
-        described = [self._decorator(d, spans) for d in reversed(self._loaded.decorators)]
-        return described + [self._user_decorator(m, spans) for m in reversed(self._loaded.mutators)]
-
-    def _decorator_spans(self, decorators: List[Any], source: SourceFile, node: Any) -> Dict[int, Span]:
-        """Find the spans of decorators (innermost first), by their name and order; by id()."""
-        nodes: List[Any] = list(node.decorator_list)
-        spans: Dict[int, Span] = {}
-        for decorator in reversed(decorators):
-            own = getattr(decorator, "name", type(decorator).__name__)
-            for candidate in nodes:
-                call = candidate.func if isinstance(candidate, ast.Call) else candidate
-                if decorator.origin == "" and getattr(call, "id", getattr(call, "attr", "")) == own:
-                    spans[id(decorator)] = self._sources.span(source, candidate)
-                    nodes.remove(candidate)
-                    break
-        return spans
-
-    def _step_decorators(self, function: Any, source: Optional[SourceFile], node: Optional[Function]) -> List[Data]:
-        users = [*function.wrappers, *function.config_decorators]
-        spans: Dict[int, Span] = {}
-        if source is not None:
-            for own in (function.decorators, function.wrappers, function.config_decorators):
-                spans.update(self._decorator_spans(own, source, node))
-        described = [self._decorator(d, spans) for d in reversed(function.decorators)]
-        described += [self._user_decorator(d, spans) for d in reversed(users)]
-        # Stable: what was added by --with or a mutator has no place in the step and comes first, as the outermost.
-        name = self._loaded.files.name(source.path) if source is not None else ""
-        return sorted(
-            described, key=lambda d: d["span"].get("line", 0) if d.get("span", {}).get("file") == name else 0
-        )
-
-    def _decorator(self, decorator: Any, spans: Dict[int, Span]) -> Data:
-        span = spans.get(id(decorator)) or self._loaded.files.span(decorator.place)
-        attributes = decorator.attributes
-        if decorator.name in _DEPLOY_TIME and self._loaded.options.evaluate:
-            attributes = self._evaluated(decorator, attributes)
-        result: Data = {
-            "name": decorator.name,
-            "attributes": self._data(f"@{decorator.name}", span, attributes) or {},
-            "origin": decorator.origin,
-            "span": span,
-        }
-        if decorator.package:
-            result["unknown"] = True
-            self._found.add(
-                "unknown-decorator",
-                span,
-                f"the decorator @{decorator.name} belongs to the extension package {decorator.package}, which mf does "
-                "not have",
-                "Remove the decorator, or run the flow with Metaflow and that package",
-            )
-        return _without_empty(result)
-
-    def _evaluated(self, decorator: Any, value: Any) -> Any:
-        """Call the functions among a decorator's attributes."""
-        if isinstance(value, dict):
-            return {k: self._evaluated(decorator, v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._evaluated(decorator, v) for v in value]
-        if not callable(value) or isinstance(value, type) or stub_name(value):
-            return value
-        try:
-            return value(context(self._loaded))
-        except Exception as error:
-            self._found.add(
-                "decorator-attribute",
-                self._loaded.files.span(decorator.place),
-                f"the function {function_name(value)} of @{decorator.name} failed: {type(error).__name__}: {error}",
-            )
-            return None
-
-    def _user_decorator(self, decorator: Any, spans: Dict[int, Span]) -> Data:
-        span = spans.get(id(decorator)) or self._loaded.files.span(decorator.place if decorator.origin == "" else None)
-        name = type(decorator).decorator_name
-        attributes = self._data(f"@{name}", span, decorator.mf_attributes()) or {}
-        return _without_empty({"name": name, "attributes": attributes, "origin": decorator.origin, "span": span})
+        return without_empty(result)
 
     # Steps
 
@@ -307,7 +222,7 @@ class Describer:
         if found is None:
             place = (function.__code__.co_filename, function.__code__.co_firstlineno)
             step["span"] = self._loaded.files.span(place)
-            step["decorators"] = self._step_decorators(function, None, None)
+            step["decorators"] = self._decorators.of_step(function, None, None)
             step["writes_unknown"] = True
             self._found.add(
                 "source-missing",
@@ -315,10 +230,10 @@ class Describer:
                 f"the source of step {name!r} cannot be found, so its transition is not known",
                 "A step has to be a method written in a file",
             )
-            return _without_empty(step)
+            return without_empty(step)
         source, node = found
         step["span"] = self._sources.span(source, node)
-        step["decorators"] = self._step_decorators(function, source, node)
+        step["decorators"] = self._decorators.of_step(function, source, node)
         step["join"] = self._is_join(name, source, node)
         body = Body(self._loaded.cls, self._sources)
         body.scan(source, node)
@@ -327,7 +242,7 @@ class Describer:
         step["reads"] = [{"name": n, "span": s} for n, s in body.reads.items() if n not in body.guarded]
         step["writes"] = [{"name": n, "span": s} for n, s in body.writes.items()]
         step["writes_unknown"] = body.writes_unknown
-        return _without_empty(step)
+        return without_empty(step)
 
     def _is_join(self, name: str, source: SourceFile, node: Function) -> bool:
         count = len(node.args.posonlyargs) + len(node.args.args)
@@ -342,7 +257,9 @@ class Describer:
         return count == 2
 
     def _check_body(self, name: str, source: SourceFile, node: Function, body: Body) -> None:
-        kind = "async" if isinstance(node, ast.AsyncFunctionDef) else "a generator (it has yield)" if body.yields else ""
+        kind = (
+            "async" if isinstance(node, ast.AsyncFunctionDef) else "a generator (it has yield)" if body.yields else ""
+        )
         if kind:
             self._found.add(
                 "step-kind",
@@ -394,9 +311,3 @@ def clean_doc(doc: Optional[str]) -> str:
     lines = doc.expandtabs().split("\n")
     margin = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)
     return "\n".join([lines[0].lstrip(), *(line[margin:].rstrip() for line in lines[1:])]).strip()
-
-
-def _without_empty(data: Data, keep: Any = ("name",)) -> Data:
-    """Leave out what Go's omitempty leaves out; a default and a value are kept whatever they are."""
-    keep = (*keep, "default", "value", "option", "type")
-    return {k: v for k, v in data.items() if k in keep or (v is not None and v is not False and v not in ("", [], {}))}

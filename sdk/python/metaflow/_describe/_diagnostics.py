@@ -72,7 +72,7 @@ class Files:
         return place
 
     def span(self, place: Optional[Place]) -> Span:
-        """Return the span of a line: it starts at the first character that is neither blank nor the @ of a decorator."""
+        """Return the span of a line: it starts behind blanks and the @ of a decorator."""
         if place is None or not place[0]:
             return {}
         path, line = place

@@ -220,7 +220,9 @@ def _choose(loaded: LoadedFlow, found: Optional[type], name: Optional[str]) -> O
         if name in candidates:
             return candidates[name]
         own = ", ".join(sorted(candidates)) or "none"
-        loaded.found.add("unknown-class", span, f"there is no flow class {name!r} in this file", f"Its flows are: {own}")
+        loaded.found.add(
+            "unknown-class", span, f"there is no flow class {name!r} in this file", f"Its flows are: {own}"
+        )
         return None
     if found is not None:
         return found

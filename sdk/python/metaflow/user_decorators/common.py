@@ -89,7 +89,9 @@ class UserDecorator(metaclass=UserDecoratorMeta):
         self._initialised = True
         self._args = resolve(self._args)
         self._kwargs = resolve(self._kwargs)
-        takes_arguments = any("init" in base.__dict__ for base in type(self).__mro__[:-1] if base.__module__ != __name__)
+        takes_arguments = any(
+            "init" in base.__dict__ for base in type(self).__mro__[:-1] if base.__module__ != __name__
+        )
         if (self._args or self._kwargs) and not takes_arguments:
             raise MetaflowException(f"@{type(self).__name__} is given arguments, but its class has no method init")
         self.init(*self._args, **self._kwargs)
