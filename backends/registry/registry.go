@@ -8,12 +8,14 @@ import (
 
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/backends/irjson"
+	"github.com/mf-run/mf/backends/stepfunctions"
 	"github.com/mf-run/mf/diag"
 )
 
 // All returns every backend in the order of the documentation.
 func All() []backends.Backend {
 	return []backends.Backend{
+		stepfunctions.Backend{},
 		irjson.Backend{},
 	}
 }
