@@ -82,7 +82,7 @@ func (d *decoder) decode(n *yamlv3.Node, v reflect.Value, path string) bool {
 }
 
 func (d *decoder) decodeValue(n *yamlv3.Node, v reflect.Value, path string) bool {
-	if n.Kind == yamlv3.AliasNode {
+	if n.Kind == yamlv3.AliasNode || n.Style&yamlv3.TaggedStyle != 0 {
 		return false // reported by checkTree
 	}
 	if v.Kind() == reflect.Pointer {
@@ -119,7 +119,11 @@ func (d *decoder) decodeValue(n *yamlv3.Node, v reflect.Value, path string) bool
 
 func (d *decoder) decodeStruct(n *yamlv3.Node, v reflect.Value, path string) bool {
 	if n.Kind != yamlv3.MappingNode {
-		d.wrongType(n, "a map of fields ("+strings.Join(fieldNames(v.Type()), ", ")+")")
+		wanted := "a map of fields"
+		if names := fieldNames(v.Type()); len(names) <= 8 {
+			wanted += " (" + strings.Join(names, ", ") + ")"
+		}
+		d.wrongType(n, wanted)
 		return false
 	}
 	for key, value := range d.pairs(n) {

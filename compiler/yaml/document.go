@@ -116,7 +116,7 @@ type next struct {
 type transition struct {
 	Foreach  name        `yaml:"foreach" validate:"required_without_all=Switch Parallel,excluded_with=Switch Parallel,omitempty,artifact"`
 	Switch   name        `yaml:"switch" validate:"excluded_with=Parallel,omitempty,artifact"`
-	Parallel *int64      `yaml:"parallel" validate:"omitempty,gte=1"`
+	Parallel *int64      `yaml:"parallel" validate:"omitempty,gte=1,lte=10000"`
 	Step     name        `yaml:"step" validate:"required_with=Foreach Parallel,excluded_with=Switch"`
 	Cases    switchCases `yaml:"cases" validate:"required_with=Switch,excluded_without=Switch"`
 }

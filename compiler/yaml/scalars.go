@@ -58,7 +58,24 @@ func (d *decoder) wrongType(n *yamlv3.Node, wanted string) finding {
 	if field := d.fieldAt(n); field != "" {
 		what = strconv.Quote(field) + " is"
 	}
-	return d.errorf(d.span(n), "wrong-type", "%s %s, but must be %s", what, describe(n), wanted)
+	return d.errorf(d.span(n), "wrong-type", "%s %s, but must be %s", what, describe(n), wanted).detail("%s", typeHint(n, wanted))
+}
+
+// typeHint says what to do about a value of the wrong type, where nothing better is known.
+func typeHint(n *yamlv3.Node, wanted string) string {
+	switch {
+	case isNull(n) && wanted == "a text":
+		return "Write a text after the colon (\"\" is the empty one), or remove the line."
+	case isNull(n):
+		return "Write a value after the colon, or remove the line."
+	case strings.HasPrefix(wanted, "a list"):
+		return "Write [a, b], or each item on a line of its own after \"- \"."
+	case strings.HasPrefix(wanted, "a map"):
+		return "Write each entry below the key on a line of its own, further to the right, as \"name: value\"."
+	case wanted == "a text":
+		return "Write one text here."
+	}
+	return "Write " + wanted + "."
 }
 
 // fieldAt is the name of the field that is being decoded from the node, if it is known.

@@ -16,7 +16,7 @@ const anchorDetail = "Anchors (&), aliases (*) and merge keys (<<) are not part 
 // plain values, the same key twice and very deep nesting. It returns false where decoding would make no sense. Keys
 // that have been reported are put into d.skip.
 func (d *decoder) checkTree(root *yamlv3.Node) bool {
-	w := &treeWalk{decoder: d}
+	w := &treeWalk{decoder: d, aliases: map[string]bool{}}
 	w.node(root, "", 1)
 	return !w.tooDeep
 }
@@ -24,6 +24,8 @@ func (d *decoder) checkTree(root *yamlv3.Node) bool {
 type treeWalk struct {
 	*decoder
 	tooDeep bool
+	// aliases holds the names whose first use has been reported.
+	aliases map[string]bool
 }
 
 // node checks a node; below is the path of keys to it, as far as it is needed to name a duplicate.
@@ -37,7 +39,10 @@ func (w *treeWalk) node(n *yamlv3.Node, below string, depth int) {
 		return
 	}
 	if n.Kind == yamlv3.AliasNode {
-		w.errorf(w.span(n), "yaml-alias", "the alias *%s is not supported", n.Value).detail(anchorDetail)
+		if !w.aliases[n.Value] {
+			w.errorf(w.span(n), "yaml-alias", "the alias *%s is not supported", n.Value).detail(anchorDetail)
+		}
+		w.aliases[n.Value] = true
 		return
 	}
 	if n.Anchor != "" {

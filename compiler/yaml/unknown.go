@@ -58,6 +58,9 @@ func unknownFieldHint(field string, t reflect.Type) string {
 			return fmt.Sprintf("%q belongs to %s.", field, home.what)
 		}
 	}
+	if len(known) == 1 {
+		return fmt.Sprintf("The only field is %q.", known[0])
+	}
 	return "The fields are " + strings.Join(known, ", ") + "."
 }
 

@@ -126,6 +126,8 @@ func (d *decoder) violation(path string, fe validator.FieldError) {
 			detail("Remove it, or give the parameter the type %s.", fe.Param())
 	case "oneof":
 		d.oneOf(path, field, value, strings.Fields(fe.Param()))
+	case "lte":
+		d.errorf(d.where(path), "bad-value", "%q must be %s or less, not %s", field, fe.Param(), value).detail("Write a smaller number.")
 	case "gt", "gte", "min":
 		least := map[string]string{"gt": "more than ", "gte": "", "min": ""}[tag] + fe.Param()
 		if tag != "gt" {

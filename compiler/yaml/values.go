@@ -128,6 +128,10 @@ func (s *secrets) fromNode(d *decoder, n *yamlv3.Node, path string) bool {
 	if n.Kind == yamlv3.SequenceNode {
 		return d.decode(n, reflect.ValueOf(&s.Sources).Elem(), path+".sources")
 	}
+	if n.Kind != yamlv3.MappingNode {
+		d.wrongType(n, "a list of sources, or a map with sources and role")
+		return false
+	}
 	return d.decodeStruct(n, reflect.ValueOf(s).Elem(), path)
 }
 
@@ -300,8 +304,10 @@ func (d *decoder) plain(n *yamlv3.Node) (any, bool) {
 	case "!!int":
 		return d.integer(n)
 	case "!!float":
-		f, ok := d.number(n)
-		return f, ok
+		if strings.Trim(n.Value, "+-0123456789_") == "" {
+			return d.integer(n) // too large for one, which it reports
+		}
+		return d.number(n)
 	}
 	return d.text(n)
 }
