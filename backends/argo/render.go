@@ -121,15 +121,18 @@ func fieldOrder(m map[string]any) []string {
 
 var (
 	// bare is what needs no quotes in any version of YAML.
-	bare = regexp.MustCompile(`^(--)?[A-Za-z/][A-Za-z0-9_./:-]*$`)
+	bare = regexp.MustCompile(`^((--)?[A-Za-z/][A-Za-z0-9_./:-]*|[1-9][0-9]*[mMG])$`)
 	// words are bare, but mean something else.
 	words = []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 )
 
 func scalar(text string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Style: yaml.DoubleQuotedStyle}
-	if bare.MatchString(text) && !slices.Contains(words, strings.ToLower(text)) {
+	switch {
+	case bare.MatchString(text) && !slices.Contains(words, strings.ToLower(text)):
 		n.Style = 0
+	case strings.Contains(text, `"`) && !strings.ContainsAny(text, "'\n"):
+		n.Style = yaml.SingleQuotedStyle
 	}
 	return n
 }

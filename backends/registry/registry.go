@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/backends/argo"
 	"github.com/mf-run/mf/backends/irjson"
 	"github.com/mf-run/mf/backends/stepfunctions"
 	"github.com/mf-run/mf/diag"
@@ -16,6 +17,7 @@ import (
 func All() []backends.Backend {
 	return []backends.Backend{
 		stepfunctions.Backend{},
+		argo.Backend{},
 		irjson.Backend{},
 	}
 }

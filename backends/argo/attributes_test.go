@@ -1,0 +1,98 @@
+package argo_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/backends/argo"
+	"github.com/mf-run/mf/diag"
+	"github.com/mf-run/mf/internal/golden"
+	"github.com/mf-run/mf/ir"
+)
+
+// TestKubernetes has every attribute of @kubernetes that is acted on.
+func TestKubernetes(t *testing.T) {
+	files, list := emitted(t, "made-linear", func(f *ir.Flow, o *backends.Options) {
+		o.Settings = map[string]string{"argo.secrets": "shared"}
+		f.Steps[0].Decorators = []ir.Decorator{{Name: "kubernetes", Span: diag.Span{File: "flow.py", Line: 7}, Attributes: ir.Attributes{
+			"cpu": "2", "memory": "8192", "disk": "20000", "image": "acme/train:1", "image_pull_policy": "Always",
+			"image_pull_secrets": []any{"regcred"}, "service_account": "trainer", "secrets": "db, api",
+			"node_selector": "disk=ssd,kubernetes.io/os=linux", "namespace": "ml", "gpu": int64(1), "gpu_vendor": "amd",
+			"tolerations": []any{map[string]any{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}},
+			"labels":      map[string]any{"team": "fraud"}, "annotations": map[string]any{"note": "any text: here"},
+			"use_tmpfs": true, "tmpfs_size": nil, "persistent_volume_claims": map[string]any{"models": "/mnt/models"},
+			"shared_memory": int64(256), "qos": "Guaranteed", "extended_resources": map[string]any{"acme.com/fpga": "1"},
+			"security_context": map[string]any{"privileged": true}, "port": nil, "compute_pool": "fast",
+		}}}
+	})
+	if err := check(files); err != nil {
+		t.Fatal(err, list)
+	}
+	golden.Check(t, "testdata/kubernetes.yaml", files[0].Data)
+	golden.Check(t, "testdata/kubernetes.txt", []byte(list.Error()+"\n"))
+	for attribute, bad := range map[string]any{
+		"namespace": "other", "image_pull_policy": "Sometimes", "secrets": int64(3), "node_selector": "ssd", "labels": map[string]any{"a b": "c"},
+		"tolerations": []any{map[string]any{"kee": "gpu"}}, "qos": "best", "extended_resources": map[string]any{"x.com/y": "many"},
+		"security_context": map[string]any{"priviledged": true}, "annotations": map[string]any{"a": "{{b}}"},
+	} {
+		files, list := emitted(t, "made-linear", func(f *ir.Flow, o *backends.Options) {
+			o.Settings = map[string]string{"argo.namespace": "ml"}
+			f.Steps[0].Decorators = []ir.Decorator{{Name: "kubernetes", Attributes: ir.Attributes{attribute: bad}}}
+		})
+		if len(files) > 0 || !list.HasErrors() {
+			t.Errorf("@kubernetes(%s=%v) is taken: %v", attribute, bad, list)
+		}
+	}
+}
+
+// TestSettings gives every setting a value of its own.
+func TestSettings(t *testing.T) {
+	values := map[string]string{
+		"argo.namespace": "ml", "argo.service-account": "runner", "argo.secrets": "aws,db", "argo.image-pull-policy": "IfNotPresent",
+		"argo.image-pull-secrets": "regcred", "argo.node-selector": "pool=batch", "argo.cpu": "0.25", "argo.memory": "500",
+		"argo.disk": "0", "argo.workflow-timeout": "3600", "argo.priority": "7", "argo.pod-gc": "Never", "argo.ttl-success": "0",
+		"argo.ttl-failure": "60", "argo.hardened": "false", "argo.run-as-user": "1000",
+	}
+	for _, s := range (argo.Backend{}).Settings() {
+		if values[s.Name] == "" {
+			t.Errorf("setting %s is not tested", s.Name)
+		}
+	}
+	files, list := emitted(t, "made-linear", func(_ *ir.Flow, o *backends.Options) {
+		o.Settings, o.Name, o.MaxWorkers, o.Image, o.TaskImage = values, "my-flow", 7, "acme/base:3", "acme/mf-task:9"
+		o.Env = map[string]string{"AWS_REGION": "eu-north-1"}
+	})
+	if list.HasErrors() {
+		t.Fatal(list)
+	}
+	if err := check(files); err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/settings.yaml", files[0].Data)
+}
+
+// TestProjectNames: the names of a project's deployments fit, and differ where their flows do.
+func TestProjectNames(t *testing.T) {
+	seen := map[string]string{}
+	for _, c := range []struct{ project, flow, branch string }{
+		{"p", "Flow", ""}, {"p", "Flow", "b"}, {"p", "Flow_2", "b"},
+		{"a_rather_long_project_name", "WithALongFlowNameToo", "and_a_branch"},
+		{"a_rather_long_project_name", "WithALongFlowNameTwo", "and_a_branch"},
+	} {
+		parsed := template(t, "made-project", func(f *ir.Flow, o *backends.Options) {
+			f.Name, o.Branch, o.Production = c.flow, c.branch, c.branch == ""
+			f.Decorators[0].Attributes["name"] = c.project
+		})
+		if len(parsed.Name) > 45 {
+			t.Errorf("%s has %d bytes", parsed.Name, len(parsed.Name))
+		}
+		if other, taken := seen[parsed.Name]; taken {
+			t.Errorf("%+v and %s are both called %s", c, other, parsed.Name)
+		}
+		seen[parsed.Name] = fmt.Sprintf("%+v", c)
+	}
+	if seen["p.prod.flow"] == "" || seen["p.test.b.flow2"] == "" {
+		t.Errorf("names: %v", seen)
+	}
+}
