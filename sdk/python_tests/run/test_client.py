@@ -163,8 +163,10 @@ class ClientTest(unittest.TestCase):
                 "MetaflowInvalidPathspec Run takes a pathspec Flow/run, not 'ClientFlow'",
                 "MetaflowInvalidPathspec Task takes a pathspec Flow/run/step/task, not 'ClientFlow/1/2/'",
                 "KeyError 'nothing'",
-                "AttributeError the task has no artifact 'nothing'; it has: alpha, items, limit, name, results, table, words",
-                "MetaflowException inside a flow the client is read-only; change tags with mf tag add and mf tag remove",
+                "AttributeError the task has no artifact 'nothing'; "
+                "it has: alpha, items, limit, name, results, table, words",
+                "MetaflowException inside a flow the client is read-only; "
+                "change tags with mf tag add and mf tag remove",
                 "False",
                 "1",
                 "<MetaflowData: alpha, failure, items, limit, name, result, table, words>",

@@ -37,8 +37,11 @@ def _trim(summary: Any, seen: set) -> None:
     kept = [frame for frame in summary.stack if not is_sdk_file(frame.filename)]
     if kept or is_sdk_error(summary):
         summary.stack = traceback.StackSummary.from_list(kept)
-    _trim(summary.__cause__, seen)
-    _trim(summary.__context__, seen)
+    for field in ("__cause__", "__context__"):
+        earlier = getattr(summary, field)
+        _trim(earlier, seen)
+        if earlier is not None and all(is_sdk_file(frame.filename) for frame in earlier.stack):
+            setattr(summary, field, None)  # the later one was made of it and says what there is to say
     for member in getattr(summary, "exceptions", None) or ():
         _trim(member, seen)
 

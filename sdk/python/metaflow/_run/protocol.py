@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from _thread import allocate_lock
+from array import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _HEADER = 8
 _READ_SIZE = 1 << 16
 _FLUSH_SIZE = 1 << 20
 _MAX_FDS = 16
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -75,12 +77,16 @@ class ControlChannel:
 
     def receive(self) -> list[Message]:
         """Read what is there and return the complete messages; sets `closed` at end of file."""
-        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        # Not socket.recv_fds: it ignores its flags, and what a step body executes must not inherit these sockets.
         try:
-            chunk, fds, _, _ = socket.recv_fds(self._sock, _READ_SIZE, _MAX_FDS, flags)
+            chunk, extra, _, _ = self._sock.recvmsg(_READ_SIZE, socket.CMSG_LEN(_MAX_FDS * 4), _CLOSE_ON_EXEC)
         except ConnectionError:
-            chunk, fds = b"", []
-        self._fds += fds
+            chunk, extra = b"", []
+        for level, kind, packed in extra:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array("i")
+                fds.frombytes(packed[: len(packed) - len(packed) % fds.itemsize])
+                self._fds += fds
         if not chunk:
             self.closed = True
             return []

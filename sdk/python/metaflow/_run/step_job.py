@@ -124,8 +124,6 @@ def _report(error: BaseException, task: Task) -> dict[str, Any]:
     note = ""
     if isinstance(error, SystemExit):
         note = f"mf: step '{task.step}' ended by sys.exit(); a step succeeds only by returning\n"
-    elif isinstance(error, artifacts.PickleError):
-        error.__cause__ = None
     return report(error, note)
 
 

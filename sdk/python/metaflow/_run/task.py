@@ -175,11 +175,8 @@ class Task(Context):
         value = artifacts.fetch(self.channel, name, digest)
         if isinstance(value, IncludedFile):
             return self._included(name, value.descriptor)
-        if isinstance(value, dict) and name in self._flow_parts.configs:
-            from metaflow.user_configs.config_parameters import ConfigValue
-
-            return ConfigValue(value)
-        return value
+        config = self._flow_parts.config_objects.get(name)
+        return value if config is None else config.wrap(value)
 
     def _included(self, name: str, descriptor: dict[str, Any]) -> Any:
         try:

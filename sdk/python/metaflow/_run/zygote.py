@@ -63,7 +63,7 @@ class FlowSource:
         """Answer a `describe`."""
         loaded = self.load(message)
         flow = loaded.description() if loaded.cls is not None else None
-        return {"op": "described", "flow": flow, "diagnostics": loaded.diagnostics}
+        return {"op": "described", "flow": flow, "diagnostics": loaded.diagnostics, "python": sys.version}
 
 
 class Zygote:
@@ -76,7 +76,7 @@ class Zygote:
         self._wakeup_read, self._wakeup_write = os.pipe()
         os.set_blocking(self._wakeup_read, False)
         os.set_blocking(self._wakeup_write, False)
-        self._users_handlers: list[tuple[int, Any]] = []
+        self._users_handlers: dict[int, Any] = {}
         self._ready_to_fork = False
         self._quit = False
 
@@ -95,9 +95,10 @@ class Zygote:
 
     def _take_signals(self) -> None:
         """Have SIGCHLD wake the loop, and leave Ctrl-C at the terminal to the runtime."""
-        self._users_handlers = [(number, signal.getsignal(number)) for number in (signal.SIGCHLD, signal.SIGINT)]
         for number in (signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, _do_nothing)
+            previous = signal.signal(number, _do_nothing)
+            if previous is not _do_nothing:
+                self._users_handlers[number] = previous
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
 
     def _handle(self, message: Message) -> None:
@@ -147,7 +148,7 @@ class Zygote:
         try:
             os.setpgid(0, 0)
             signal.set_wakeup_fd(-1)
-            for number, handler in self._users_handlers:
+            for number, handler in self._users_handlers.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
             os.close(self._wakeup_read)
             os.close(self._wakeup_write)
@@ -236,7 +237,7 @@ def main(argv: list[str]) -> int:
     os.dup2(null, 0)  # a background process group that reads the terminal would be stopped
     os.close(null)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False)
     source = FlowSource(arguments[0])
     if alone:
         return child.serve_alone(source, TaskChannel(sock))
