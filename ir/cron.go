@@ -127,7 +127,9 @@ func (c cronField) write(lo, hi, step int) string {
 	case hi > c.max:
 		var days []string
 		for n := lo; n <= hi; n += step {
-			days = append(days, strconv.Itoa(n%(c.max+1)))
+			if day := strconv.Itoa(n % (c.max + 1)); !slices.Contains(days, day) {
+				days = append(days, day)
+			}
 		}
 		return strings.Join(days, ",")
 	case lo == hi:

@@ -10,7 +10,8 @@ import (
 const maxStructure = 20_000
 
 // GraphInfo returns the value of the artifact _graph_info as plain data, with the keys, their order and the nesting
-// that Metaflow gives it. Where Metaflow puts absolute paths, this has the paths of the spans. The flow must be sound.
+// that Metaflow gives it. Where Metaflow puts absolute paths, this has the paths of the spans. The answer for a flow that
+// is not sound is not, either.
 //
 // A flow with so many switches in a row that listing each path would take over 20,000 names has in its graph_structure,
 // from the first switch that is too much on, the paths of a switch up to where they meet, and then goes on from there.
@@ -31,7 +32,7 @@ func GraphInfo(f *Flow) Ordered {
 	for _, c := range f.Constants {
 		constants = append(constants, Ordered{{"name", c.Name}, {"type", bareType(c.Type)}})
 	}
-	w := structureWriter{g: g, paths: g.structureSizes()}
+	w := structureWriter{g: g, paths: g.structureSizes(), left: 10*maxStructure + 10*len(g.steps)}
 	structure := w.block(g.start, g.end)
 	if g.end >= 0 {
 		w.visit(g.end)
@@ -190,6 +191,8 @@ type structureWriter struct {
 	paths []int
 	steps Ordered
 	seen  map[int]bool
+	// left is how many more names may be listed.
+	left int
 }
 
 func (w *structureWriter) visit(i int) {
@@ -206,7 +209,10 @@ func (w *structureWriter) visit(i int) {
 func (w *structureWriter) block(from, to int) []any {
 	g := w.g
 	list := []any{}
-	for at := from; at >= 0 && at != to && at != g.end; {
+	// On a broken flow the walk could turn round, or list the same again and again: ranks and the limit stop it.
+	for at, rank := from, -1; at >= 0 && at != to && at != g.end && g.rank[at] > rank && w.left > 0; {
+		rank = g.rank[at]
+		w.left--
 		w.visit(at)
 		list = append(list, g.name(at))
 		next := g.steps[at].Next
