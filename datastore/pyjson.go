@@ -3,7 +3,6 @@ package datastore
 import (
 	"strconv"
 	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // The functions below write JSON as Python's json.dumps does by default: ", " and ": " between, ASCII only. The format
@@ -28,7 +27,7 @@ func appendPyString(b []byte, s string) []byte {
 			b = append(b, `\b`...)
 		case r == '\f':
 			b = append(b, `\f`...)
-		case r >= ' ' && r < utf8.RuneSelf:
+		case r >= ' ' && r <= '~':
 			b = append(b, byte(r))
 		case r > 0xffff:
 			hi, lo := utf16.EncodeRune(r)

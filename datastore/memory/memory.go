@@ -47,8 +47,8 @@ func New(now func() time.Time) *Backend {
 // Type returns "memory".
 func (b *Backend) Type() string { return "memory" }
 
-// Root returns "memory://".
-func (b *Backend) Root() string { return "memory://" }
+// Root returns "/memory".
+func (b *Backend) Root() string { return "/memory" }
 
 // Put implements datastore.Backend.
 func (b *Backend) Put(ctx context.Context, key string, body io.Reader, opt datastore.PutOptions) error {
