@@ -28,43 +28,36 @@ _HINTS = {
 
 
 class Card:
-    """Accepts everything that Metaflow's `current.card` does, and does nothing: cards are not rendered yet."""
+    """Accepts everything that Metaflow's `current.card` and its components do: cards are not rendered yet.
+
+    Every method does nothing; ``card[id]``, ``card.components`` and their items are this object again.
+    """
 
     _warned = False
 
-    def __init__(self) -> None:
-        self.components: list[Any] = []
-
-    def _warn(self) -> None:
+    def _ignore(self, *_args: Any, **_kwargs: Any) -> None:
         if not Card._warned:
             Card._warned = True
             sys.stderr.write("mf: cards are not rendered yet; current.card does nothing\n")
 
-    def append(self, component: Any = None, *_args: Any, **_kwargs: Any) -> None:
-        """Do nothing."""
-        self._warn()
-
-    def extend(self, components: Any = None, *_args: Any, **_kwargs: Any) -> None:
-        """Do nothing."""
-        self._warn()
-
-    def clear(self, *_args: Any, **_kwargs: Any) -> None:
-        """Do nothing."""
-        self._warn()
-
-    def refresh(self, *_args: Any, **_kwargs: Any) -> None:
-        """Do nothing."""
-        self._warn()
+    append = extend = clear = refresh = update = __setitem__ = _ignore
 
     def get(self, *_args: Any, **_kwargs: Any) -> list[Any]:
         """Return no cards."""
         return []
 
-    def __getitem__(self, key: Any) -> Card:
+    @property
+    def components(self) -> Card:
+        """Stands for the components."""
         return self
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._warn()
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._ignore
+
+    def __getitem__(self, key: Any) -> Card:
+        return self
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
