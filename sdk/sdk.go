@@ -17,7 +17,7 @@ import (
 	"sync"
 )
 
-//go:embed python/*.py python/metaflow/*.py python/metaflow/*/*.py
+//go:embed python/*.py python/metaflow/*.py python/metaflow/*/*.py python/metaflow/*/*/*.py
 var tree embed.FS
 
 // root is the folder of the tree that is unpacked.
