@@ -20,7 +20,7 @@ func flowJSON(flow string, ts int64) []byte {
 func runJSON(r *metadata.Run) []byte {
 	b := append([]byte(nil), '{')
 	b = appendText(b, "run_number", r.RunID)
-	b = appendBase(b, r.FlowID, r.UserName, r.Tags, r.SystemTags, r.TsEpoch)
+	b = appendBase(b, base{r.FlowID, r.UserName, r.Tags, r.SystemTags, r.TsEpoch})
 	return append(b, '}')
 }
 
@@ -28,7 +28,7 @@ func stepJSON(s *metadata.Step) []byte {
 	b := append([]byte(nil), '{')
 	b = appendText(b, "run_number", s.RunID)
 	b = appendText(b, "step_name", s.StepName)
-	b = appendBase(b, s.FlowID, s.UserName, s.Tags, s.SystemTags, s.TsEpoch)
+	b = appendBase(b, base{s.FlowID, s.UserName, s.Tags, s.SystemTags, s.TsEpoch})
 	return append(b, '}')
 }
 
@@ -37,7 +37,7 @@ func appendTask(b []byte, t *metadata.Task) []byte {
 	b = appendText(b, "run_number", t.RunID)
 	b = appendText(b, "step_name", t.StepName)
 	b = appendText(b, "task_id", t.TaskID)
-	b = appendBase(b, t.FlowID, t.UserName, t.Tags, t.SystemTags, t.TsEpoch)
+	b = appendBase(b, base{t.FlowID, t.UserName, t.Tags, t.SystemTags, t.TsEpoch})
 	return append(b, '}')
 }
 
@@ -53,7 +53,7 @@ func appendArtifact(b []byte, a *metadata.Artifact) []byte {
 	b = appendText(b, "sha", a.Sha)
 	b = appendText(b, "ds_type", a.DsType)
 	b = appendText(b, "location", a.Location)
-	b = appendBase(b, a.FlowID, a.UserName, a.Tags, a.SystemTags, a.TsEpoch)
+	b = appendBase(b, base{a.FlowID, a.UserName, a.Tags, a.SystemTags, a.TsEpoch})
 	return append(b, '}')
 }
 
@@ -85,13 +85,19 @@ func stackValue(m *metadata.Metadatum) ([]string, bool) {
 	return list, err == nil
 }
 
-// appendBase appends what runs, steps, tasks and artifacts have in common.
-func appendBase(b []byte, flow, user string, tags, system []string, ts int64) []byte {
-	b = appendText(b, "flow_id", flow)
-	b = appendText(b, "user_name", user)
-	b = appendTexts(b, "tags", tags)
-	b = appendTexts(b, "system_tags", system)
-	return appendInt(b, "ts_epoch", ts)
+// base is what runs, steps, tasks and artifacts have in common.
+type base struct {
+	flow, user   string
+	tags, system []string
+	ts           int64
+}
+
+func appendBase(b []byte, o base) []byte {
+	b = appendText(b, "flow_id", o.flow)
+	b = appendText(b, "user_name", o.user)
+	b = appendTexts(b, "tags", o.tags)
+	b = appendTexts(b, "system_tags", o.system)
+	return appendInt(b, "ts_epoch", o.ts)
 }
 
 // appendKey begins a member. A key needs no escaping.

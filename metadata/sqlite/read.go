@@ -60,10 +60,14 @@ func (s *Store) Runs(ctx context.Context, q metadata.RunQuery) ([]metadata.Run, 
 		text += " LIMIT ?"
 		args = append(args, q.Limit)
 	}
-	return query(ctx, s, "listing runs", text, args, func(r row) (metadata.Run, error) {
+	list, err := query(ctx, s, text, args, func(r row) (metadata.Run, error) {
 		run, _, err := scanRun(r)
 		return run, err
 	})
+	if err != nil {
+		return nil, s.describe("listing runs", err)
+	}
+	return list, nil
 }
 
 // Run implements metadata.Reader.
@@ -88,37 +92,48 @@ func (s *Store) run(ctx context.Context, flow, run string) (metadata.Run, id, er
 	return found, number, err
 }
 
-// children lists rows that belong to a run, with the conditions that step and task set. It calls scan with the run.
-func children[R any](ctx context.Context, s *Store, doing, text, order, flow, run, step, task string,
-	scan func(row, *metadata.Run) (R, error),
-) ([]R, error) {
-	parent, number, err := s.run(ctx, flow, run)
+// listing is a query for rows below a run. An empty step or task is every one.
+type listing struct {
+	doing, text, order    string
+	flow, run, step, task string
+}
+
+// children lists rows that belong to a run. It calls scan with the run.
+func children[R any](ctx context.Context, s *Store, l listing, scan func(row, *metadata.Run) (R, error)) ([]R, error) {
+	parent, number, err := s.run(ctx, l.flow, l.run)
 	if errors.Is(err, metadata.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, s.describe(doing, err)
+		return nil, s.describe(l.doing, err)
 	}
-	text += " WHERE flow_id = ? AND run_number = ?"
-	args := []any{flow, number.number}
-	if step != "" {
-		text, args = text+" AND step_name = ?", append(args, step)
+	text := l.text + " WHERE flow_id = ? AND run_number = ?"
+	args := []any{l.flow, number.number}
+	if l.step != "" {
+		text, args = text+" AND step_name = ?", append(args, l.step)
 	}
-	if n, numeric := parseNumber(task); numeric {
+	if n, numeric := parseNumber(l.task); numeric {
 		text, args = text+" AND task_id = ?", append(args, n)
-	} else if task != "" {
+	} else if l.task != "" {
 		// The inner query finds the hidden number, by which the rows are indexed.
 		text += ` AND task_id IN (SELECT t.task_id FROM tasks_v3 t
 			WHERE t.flow_id = ? AND t.run_number = ? AND t.task_name = ?) AND task_name = ?`
-		args = append(args, flow, number.number, task, task)
+		args = append(args, l.flow, number.number, l.task, l.task)
 	}
-	return query(ctx, s, doing, text+order, args, func(r row) (R, error) { return scan(r, &parent) })
+	list, err := query(ctx, s, text+l.order, args, func(r row) (R, error) { return scan(r, &parent) })
+	if err != nil {
+		return nil, s.describe(l.doing, err)
+	}
+	return list, nil
 }
 
 // Tasks implements metadata.Reader.
 func (s *Store) Tasks(ctx context.Context, flow, run, step string) ([]metadata.Task, error) {
-	return children(ctx, s, "listing tasks", `SELECT step_name, task_id, task_name, coalesce(user_name, ''), ts_epoch,
-		coalesce(last_heartbeat_ts, 0) FROM tasks_v3`, " ORDER BY ts_epoch DESC, rowid DESC", flow, run, step, "",
+	return children(ctx, s, listing{
+		doing: "listing tasks", text: `SELECT step_name, task_id, task_name, coalesce(user_name, ''), ts_epoch,
+		coalesce(last_heartbeat_ts, 0) FROM tasks_v3`,
+		order: " ORDER BY ts_epoch DESC, rowid DESC", flow: flow, run: run, step: step,
+	},
 		func(r row, parent *metadata.Run) (metadata.Task, error) {
 			t := metadata.Task{
 				FlowID: parent.FlowID, RunID: parent.RunID, Tags: parent.Tags, SystemTags: parent.SystemTags,
@@ -132,8 +147,11 @@ func (s *Store) Tasks(ctx context.Context, flow, run, step string) ([]metadata.T
 
 // Metadata implements metadata.Reader.
 func (s *Store) Metadata(ctx context.Context, flow, run, step, task string) ([]metadata.Metadatum, error) {
-	return children(ctx, s, "listing metadata", `SELECT step_name, task_id, task_name, field_name, value, type,
-		coalesce(user_name, ''), ts_epoch, tags FROM metadata_v3`, " ORDER BY ts_epoch, id", flow, run, step, task,
+	return children(ctx, s, listing{
+		doing: "listing metadata", text: `SELECT step_name, task_id, task_name, field_name, value, type,
+		coalesce(user_name, ''), ts_epoch, tags FROM metadata_v3`,
+		order: " ORDER BY ts_epoch, id", flow: flow, run: run, step: step, task: task,
+	},
 		func(r row, parent *metadata.Run) (metadata.Metadatum, error) {
 			m := metadata.Metadatum{FlowID: parent.FlowID, RunID: parent.RunID}
 			var key id
@@ -151,9 +169,12 @@ func (s *Store) Metadata(ctx context.Context, flow, run, step, task string) ([]m
 
 // Artifacts implements metadata.Reader.
 func (s *Store) Artifacts(ctx context.Context, flow, run, step, task string) ([]metadata.Artifact, error) {
-	return children(ctx, s, "listing artifacts", `SELECT step_name, task_id, task_name, attempt_id, name, location, ds_type,
+	return children(ctx, s, listing{
+		doing: "listing artifacts", text: `SELECT step_name, task_id, task_name, attempt_id, name, location, ds_type,
 		coalesce(sha, ''), coalesce(type, ''), coalesce(content_type, ''), coalesce(user_name, ''), ts_epoch
-		FROM artifact_v3`, " ORDER BY step_name, task_id, attempt_id, name", flow, run, step, task,
+		FROM artifact_v3`,
+		order: " ORDER BY step_name, task_id, attempt_id, name", flow: flow, run: run, step: step, task: task,
+	},
 		func(r row, parent *metadata.Run) (metadata.Artifact, error) {
 			a := metadata.Artifact{
 				FlowID: parent.FlowID, RunID: parent.RunID, Tags: parent.Tags, SystemTags: parent.SystemTags,
@@ -167,27 +188,22 @@ func (s *Store) Artifacts(ctx context.Context, flow, run, step, task string) ([]
 }
 
 // query lists the rows of a query.
-func query[R any](ctx context.Context, s *Store, doing, text string, args []any, scan func(row) (R, error)) (
-	list []R, err error,
-) {
+func query[R any](ctx context.Context, s *Store, text string, args []any, scan func(row) (R, error)) (list []R, err error) {
 	rows, err := s.readers.QueryContext(ctx, text, args...)
 	if err != nil {
-		return nil, s.describe(doing, err)
+		return nil, err
 	}
 	defer func() {
-		if e := rows.Close(); err == nil && e != nil {
-			err = s.describe(doing, e)
+		if e := rows.Close(); err == nil {
+			err = e
 		}
 	}()
 	for rows.Next() {
 		r, err := scan(rows)
 		if err != nil {
-			return nil, s.describe(doing, err)
+			return nil, err
 		}
 		list = append(list, r)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, s.describe(doing, err)
-	}
-	return list, nil
+	return list, rows.Err()
 }
