@@ -45,6 +45,21 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+func TestCheckOptions(t *testing.T) {
+	for _, c := range []struct {
+		opt  backends.Options
+		code string
+	}{
+		{backends.Options{}, ""}, {backends.Options{Datastore: "s3://b/mf", MaxWorkers: 1}, ""},
+		{backends.Options{MaxWorkers: -1}, "bad-option"}, {backends.Options{Datastore: "file:///x"}, "local-datastore"},
+	} {
+		list := backends.CheckOptions(c.opt)
+		if len(list) > 1 || len(list) == 1 != (c.code != "") || len(list) == 1 && list[0].Code != c.code {
+			t.Errorf("%+v: %v", c.opt, list)
+		}
+	}
+}
+
 func TestProjectOf(t *testing.T) {
 	for _, c := range []struct {
 		name       string

@@ -86,11 +86,16 @@ func CheckSettings(opt Options, known []Setting) diag.List {
 	return l
 }
 
-// CheckOptions reports what is wrong with the options themselves, for any target.
+// CheckOptions reports what is wrong or doubtful in the options themselves, for any target that runs elsewhere.
 func CheckOptions(opt Options) diag.List {
 	var l diag.List
 	if opt.MaxWorkers < 0 {
 		l = append(l, diag.Errorf(diag.Span{}, "bad-option", "max-workers is %d; it must be 1 or more", opt.MaxWorkers))
+	}
+	if strings.HasPrefix(opt.Datastore, "file:") || strings.HasPrefix(opt.Datastore, "/") {
+		l = append(l, diag.Warningf(diag.Span{}, "local-datastore",
+			"the datastore %s is a folder of this machine, which tasks on other machines do not see", opt.Datastore).
+			WithDetail("Use an object store, or mount a shared volume at that folder in every task."))
 	}
 	return l
 }

@@ -2,6 +2,8 @@ package argo_test
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/mf-run/mf/backends"
@@ -57,6 +59,15 @@ func TestSettings(t *testing.T) {
 	for _, s := range (argo.Backend{}).Settings() {
 		if values[s.Name] == "" {
 			t.Errorf("setting %s is not tested", s.Name)
+		}
+	}
+	doc, err := os.ReadFile("../../docs/targets-argo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range values {
+		if !strings.Contains(string(doc), "`"+name+"`") {
+			t.Errorf("docs/targets-argo.md does not describe %s", name)
 		}
 	}
 	files, list := emitted(t, "made-linear", func(_ *ir.Flow, o *backends.Options) {

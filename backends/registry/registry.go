@@ -16,8 +16,8 @@ import (
 // All returns every backend in the order of the documentation.
 func All() []backends.Backend {
 	return []backends.Backend{
-		stepfunctions.Backend{},
 		argo.Backend{},
+		stepfunctions.Backend{},
 		irjson.Backend{},
 	}
 }
