@@ -33,9 +33,9 @@ func same(t *testing.T, ours, theirs view, random ...string) {
 			case !ok:
 				t.Errorf("task %s: artifact %s is missing", key, name)
 			case g.Sha != w.Sha && (g.Repr != w.Repr || !comparable(w.Repr)):
-				t.Errorf("task %s: artifact %s is %s (%s), want %s (%s)", key, name, tail(g.Repr), g.Sha, tail(w.Repr), w.Sha)
+				t.Errorf("task %s: artifact %s is %s (%s), want %s (%s)", key, name, short(g.Repr), g.Sha, short(w.Repr), w.Sha)
 			case g.Sha != w.Sha && !digestMayDiffer(name):
-				t.Errorf("task %s: artifact %s has digest %s, want %s, for %s", key, name, g.Sha, w.Sha, tail(w.Repr))
+				t.Errorf("task %s: artifact %s has digest %s, want %s, for %s", key, name, g.Sha, w.Sha, short(w.Repr))
 			}
 		}
 		for name := range got {
@@ -52,6 +52,13 @@ func same(t *testing.T, ours, theirs view, random ...string) {
 	if ours.Successful != theirs.Successful || ours.Finished != theirs.Finished {
 		t.Errorf("successful %v, finished %v; want %v, %v", ours.Successful, ours.Finished, theirs.Successful, theirs.Finished)
 	}
+}
+
+func short(s string) string {
+	if len(s) > 300 {
+		return s[:300] + "…"
+	}
+	return s
 }
 
 // comparable reports whether equal reprs mean equal values.

@@ -73,7 +73,9 @@ func newPlace(t *testing.T, source string) place {
 
 func (p place) env(more ...string) []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "LANG=C.UTF-8", "METAFLOW_USER=tester", "USER=tester",
-		"PYTHONDONTWRITEBYTECODE=1", "MF_CACHE=" + repoCache(p.t), "METAFLOW_DATASTORE_SYSROOT_LOCAL=" + p.dir,
+		"PYTHONDONTWRITEBYTECODE=1",
+		// Sets are in the same order in both runs.
+		"PYTHONHASHSEED=0", "MF_CACHE=" + repoCache(p.t), "METAFLOW_DATASTORE_SYSROOT_LOCAL=" + p.dir,
 		"METAFLOW_CLIENT_CACHE_PATH=" + filepath.Join(p.dir, "client-cache")}
 	return append(env, more...)
 }
