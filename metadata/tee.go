@@ -8,7 +8,7 @@ import (
 
 // Tee returns a Recorder that writes to primary and then, in order, the same to each mirror. The primary decides:
 // it mints ids and stamps times, and nothing reaches a mirror that the primary has refused. A mirror's failure is an
-// error too, and does not keep the other mirrors from being written.
+// error too, and does not keep the other mirrors from being written; CreateRun then returns the primary's run with it.
 func Tee(primary Recorder, mirrors ...Recorder) Recorder {
 	return &tee{primary: primary, mirrors: mirrors}
 }

@@ -19,11 +19,11 @@ package metaflowdir
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,7 +49,7 @@ var _ metadata.Recorder = (*Dir)(nil)
 // New returns a recorder below the datastore root given, which is created when the first run is. For Metaflow the root
 // is the folder ".metaflow" in the one that METAFLOW_DATASTORE_SYSROOT_LOCAL names.
 func New(root string, now func() time.Time) *Dir {
-	return &Dir{root: root, now: now, temp: tempNames{prefix: ".mf-" + strconv.FormatUint(rand.Uint64(), 36) + "-"}}
+	return &Dir{root: root, now: now, temp: tempNames{prefix: ".mf-" + rand.Text() + "-"}}
 }
 
 const (
