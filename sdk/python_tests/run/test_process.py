@@ -325,6 +325,31 @@ class ZygoteTest(ProcessTest):
         for end in (*streams[0], *streams[1]):
             os.close(end)
 
+    def test_a_fork_that_fails(self) -> None:
+        head = "def no_more():\n    raise BlockingIOError(11, 'Resource temporarily unavailable')\nos.fork = no_more"
+        worker = self.flow("pass", head)
+        worker.describe()
+        peer, pid, out, err = worker.fork("1")
+        self.assertEqual(pid, 0)
+        exited, _ = worker.control.receive()
+        self.assertEqual((exited["op"], exited["id"], exited["code"]), ("exited", "1", 1))
+        self.assertIn(b"no process could be started for the task: [Errno 11]", os.read(err, 1000))
+        peer.close()
+        os.close(out)
+        os.close(err)
+        self.assertTrue(worker.describe()["flow"])
+
+    def test_processes_of_multiprocessing(self) -> None:
+        task = self.start(
+            "import multiprocessing as mp\n"
+            "for method in ('fork', 'spawn'):\n"
+            "    with mp.get_context(method).Pool(2) as pool:\n"
+            "        print(pool.map(double, [1, 2, 3]))",
+            head="def double(x): return 2 * x",
+        )
+        self.assertEqual(task.stdout, "[2, 4, 6]\n[2, 4, 6]\n", task.stderr)
+        self.assertTrue(task.ok)
+
     def test_quit_and_end_of_file(self) -> None:
         worker = self.flow("pass")
         worker.control.send({"op": "quit"})

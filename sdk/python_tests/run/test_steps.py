@@ -427,7 +427,7 @@ class TransitionTest(StepTest):
         self.assertEqual(self.start(body, next=following, iteration=3).transition["targets"], ["a"])
 
     def test_gang(self) -> None:
-        following = {"kind": "gang", "targets": ["a"], "foreach": None}
+        following = {"kind": "parallel", "targets": ["a"], "foreach": None}
         task = self.start("self.next(self.a, num_parallel=4)", next=following)
         expected = {"targets": ["a"], "foreach": None, "num_splits": None, "values": None, "num_parallel": 4}
         self.assertEqual(task.transition, expected)
@@ -437,7 +437,7 @@ class TransitionTest(StepTest):
         self.assertEqual(task.stdout, "2 2 [(2, 4, 2)]\n")
 
     def test_mistakes(self) -> None:
-        switch, gang = self.SWITCH, {"kind": "gang", "targets": ["a"]}
+        switch, gang = self.SWITCH, {"kind": "parallel", "targets": ["a"]}
         cases: list[tuple[str, Any, str]] = [
             ("pass", "end", "step 'start' ended without calling self.next(); it should go to 'end'"),
             ("self.next(self.end)\nself.next(self.end)", "end", "step 'start' called self.next() twice"),
@@ -465,6 +465,11 @@ class TransitionTest(StepTest):
             ("self.next(self.a, num_parallel=0)", gang, "num_parallel is 0; it must be at least 1"),
             ("self.next(self.a, self.b, num_parallel=2)", gang, "num_parallel takes exactly one step"),
             ("self.next(self.a, num_parallel=2, foreach='x')", gang, "num_parallel cannot go with foreach"),
+        ]
+        cases += [
+            ("self.x = [1]\nself.next(self.end, foreach='x')", "end", "with foreach, against the flow's source"),
+            ("self.next(self.a)", foreach("a", "x"), "without foreach, against the flow's source"),
+            ("self.next(self.a)", gang, "without num_parallel, against the flow's source"),
         ]
         for body, following, message in cases:
             with self.subTest(body):

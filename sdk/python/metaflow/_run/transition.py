@@ -45,7 +45,7 @@ def compute(task: Any, targets: tuple[Any, ...], options: dict[str, Any]) -> Mes
     elif foreach:
         result["foreach"] = foreach
         _split(task, names, foreach, result)
-    _check_static(task, names, condition is not None)
+    _check_static(task, names, result, condition is not None)
     return result
 
 
@@ -58,7 +58,7 @@ def check_called(task: Any) -> None:
         )
 
 
-def _check_static(task: Any, names: list[str], switch: bool) -> None:
+def _check_static(task: Any, names: list[str], result: Message, switch: bool) -> None:
     static = task.job.get("next")
     if static is None:
         raise InvalidNextException(f"step '{task.step}' is the end of the flow; it cannot call self.next()")
@@ -68,11 +68,22 @@ def _check_static(task: Any, names: list[str], switch: bool) -> None:
         if names[0] in expected:
             return
     elif names == expected:
+        _check_kind(task, static, result)
         return
     raise InvalidNextException(
         f"step '{task.step}' goes to {_quoted(names)}, but the flow's source says {_quoted(expected)}; "
         "write one self.next() with the steps' names as the last statement of the step"
     )
+
+
+def _check_kind(task: Any, static: Message, result: Message) -> None:
+    for kind, field, argument in (("foreach", "foreach", "foreach"), ("parallel", "num_parallel", "num_parallel")):
+        if (static.get("kind") == kind) != (result[field] is not None):
+            with_or_without = "with" if result[field] is not None else "without"
+            raise InvalidNextException(
+                f"step '{task.step}' calls self.next() {with_or_without} {argument}, against the flow's source; "
+                "write one self.next() as the last statement of the step"
+            )
 
 
 def _quoted(names: list[str]) -> str:

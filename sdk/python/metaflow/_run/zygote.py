@@ -129,7 +129,13 @@ class Zygote:
                 gc.freeze()
                 self._ready_to_fork = True
             child.flush_streams()
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                os.write(fds[2], f"mf: no process could be started for the task: {error}\n".encode())
+                self._control.send({"op": "forked", "id": task, "pid": 0})
+                self._control.send(_exited(task, 0, code=1))
+                return
             if pid == 0:
                 self._become_child(fds)
         finally:
@@ -178,17 +184,15 @@ class Zygote:
             ended, status, usage = os.wait4(pid, os.WNOHANG)
             if not ended:
                 continue
-            self._control.send(
-                {
-                    "op": "exited",
-                    "id": self._children.pop(pid),
-                    "pid": pid,
-                    "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
-                    "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-                    "max_rss": usage.ru_maxrss * _RSS_UNIT,
-                    "cpu": round(usage.ru_utime + usage.ru_stime, 6),
-                }
+            answer = _exited(
+                self._children.pop(pid),
+                pid,
+                code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
+                signal_number=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
             )
+            answer["max_rss"] = usage.ru_maxrss * _RSS_UNIT
+            answer["cpu"] = round(usage.ru_utime + usage.ru_stime, 6)
+            self._control.send(answer)
 
     def _end_children(self) -> None:
         """SIGTERM, then SIGKILL for the process groups of the tasks that still run."""
@@ -208,6 +212,10 @@ class Zygote:
                 os.killpg(pid, number)
             except OSError:
                 pass
+
+
+def _exited(task: str, pid: int, code: int = 0, signal_number: int = 0) -> Message:
+    return {"op": "exited", "id": task, "pid": pid, "code": code, "signal": signal_number, "max_rss": 0, "cpu": 0.0}
 
 
 def _do_nothing(_number: int, _frame: Any) -> None:
