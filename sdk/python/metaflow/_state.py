@@ -13,7 +13,8 @@ from .exception import MetaflowException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, NoReturn, Optional, Protocol, Tuple
+    from types import CodeType
+    from typing import Dict, Iterator, List, NoReturn, Optional, Protocol, Tuple, Union
 
     class Loader(Protocol):
         """What loads a flow file: see metaflow._describe."""
@@ -35,6 +36,46 @@ loader: Optional[Loader] = None
 embedded = False
 
 
+class Place:
+    """A line of a file. The line of a running frame is found when it is asked for: for Python that is a search from the
+    start of the code, which adds up where a class has ten thousand steps."""
+
+    __slots__ = ("_code", "_line", "_offset", "file")
+
+    def __init__(self, file: str, line: int = 0, code: Optional[CodeType] = None, offset: int = 0) -> None:
+        self.file = file
+        self._line = line
+        self._code = code
+        self._offset = offset
+
+    @property
+    def line(self) -> int:
+        """The line, from 1; 0 when only the file is known."""
+        if self._code is not None:
+            self._line = _line_at(self._code, self._offset)
+            self._code = None
+        return self._line
+
+    def __iter__(self) -> Iterator[Union[str, int]]:
+        return iter((self.file, self.line))
+
+
+#: Offsets at which lines start, and these lines, of code that was asked for.
+_starts: Dict[CodeType, Tuple[List[int], List[int]]] = {}
+
+
+def _line_at(code: CodeType, offset: int) -> int:
+    from bisect import bisect_right
+
+    if code not in _starts:
+        from dis import findlinestarts
+
+        pairs = [(start, line) for start, line in findlinestarts(code) if line]
+        _starts[code] = [start for start, _ in pairs], [line for _, line in pairs]
+    offsets, lines = _starts[code]
+    return lines[max(bisect_right(offsets, offset) - 1, 0)] if lines else code.co_firstlineno
+
+
 class DefinitionError(MetaflowException):
     """A mistake in how a flow is written, found while its file is executed."""
 
@@ -45,9 +86,9 @@ class DefinitionError(MetaflowException):
         code: str,
         message: str,
         detail: str = "",
-        place: Optional[Tuple[str, int]] = None,
+        place: Optional[Place] = None,
         decorator: str = "",
-        beyond: Optional[Tuple[str, int]] = None,
+        beyond: Optional[Place] = None,
     ) -> None:
         super().__init__(message + (". " + detail if detail else ""))
         self.code = code
@@ -60,13 +101,13 @@ class DefinitionError(MetaflowException):
         self.beyond = beyond
 
 
-def caller() -> Optional[Tuple[str, int]]:
-    """Return file and line of the innermost frame that is not the SDK's."""
+def caller() -> Optional[Place]:
+    """Return the place of the innermost frame that is not the SDK's."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith(SDK_FOLDER) and not name.startswith("<frozen"):
-            return name, frame.f_lineno
+            return Place(name, code=frame.f_code, offset=frame.f_lasti)
         frame = frame.f_back
     return None
 

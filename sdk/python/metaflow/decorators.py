@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from . import _state
 from ._decorator_table import FLOW_DECORATORS, REPEATABLE, STEP_DECORATORS
-from ._state import DefinitionError
+from ._state import DefinitionError, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional
 
 #: Start of the keyword that ``**config.value`` leaves when the value is not known yet.
 UNPACK_KEY = "_unpacked_delayed_"
@@ -24,7 +24,7 @@ class Decorator:
         self,
         name: str,
         attributes: Dict[str, Any],
-        place: Optional[Tuple[str, int]] = None,
+        place: Optional[Place] = None,
         origin: str = "",
         package: str = "",
     ) -> None:
@@ -77,13 +77,12 @@ def unknown_attribute(decorator: Decorator, name: str, known: List[str]) -> Defi
 
 def step(f: Optional[Callable[..., Any]] = None, *, start: bool = False, end: bool = False) -> Any:
     """Make a method of a FlowSpec a step. `start` and `end` mark the flow's endpoints where they are not called so."""
-    place = _state.caller()
 
     def mark(func: Any) -> Any:
         if not hasattr(func, "__code__"):
             _state.report(
                 DefinitionError(
-                    "step-not-function", "@step belongs on a method", "Put @step directly above def", place, "step"
+                    "step-not-function", "@step belongs on a method", "Put @step directly above def", decorator="step"
                 )
             )
             return func

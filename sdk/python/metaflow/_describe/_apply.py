@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._state import Place
 from ..exception import MetaflowException
 from ._configs import ConfigReader, by_name
 from ._failures import report
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 #: The place of what the command line says.
-_COMMAND_LINE = ("", 0)
+_COMMAND_LINE = Place("")
 
 
 def context(loaded: LoadedFlow) -> ParameterContext:

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 
+from .._state import Place
 from ..exception import MetaflowException, ParameterFieldFailed
 from ._apply import context
 from ._body import Body
@@ -220,7 +221,7 @@ class Describer:
         }
         found = self._sources.function(function)
         if found is None:
-            place = (function.__code__.co_filename, function.__code__.co_firstlineno)
+            place = Place(function.__code__.co_filename, function.__code__.co_firstlineno)
             step["span"] = self._loaded.files.span(place)
             step["decorators"] = self._decorators.of_step(function, None, None)
             step["writes_unknown"] = True

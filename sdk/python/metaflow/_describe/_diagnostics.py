@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+from .._state import SDK_FOLDER, Place
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
-    Place = Tuple[str, int]
     Span = Dict[str, Any]
 
 
@@ -19,22 +20,25 @@ class Files:
     def __init__(self, path: str) -> None:
         self.folder = os.path.dirname(os.path.abspath(path)) + os.sep
         self._lines: Dict[str, List[str]] = {}
+        #: Names of files outside the folder.
+        self._outside: Dict[str, str] = {}
 
     def name(self, path: str) -> str:
         """Return the name of a file; one outside the flow's folder is named by its module, ``<pkg.mod>``."""
         if path.startswith(self.folder):
             return path[len(self.folder) :].replace(os.sep, "/")
-        for module in list(sys.modules.values()):
-            if getattr(module, "__file__", None) == path:
-                return f"<{module.__name__}>"
-        return path if path.startswith("<") else f"<{os.path.basename(path)}>"
+        if path not in self._outside:
+            self._outside[path] = path if path.startswith("<") else f"<{os.path.basename(path)}>"
+            for name, module in list(sys.modules.items()):
+                if getattr(module, "__file__", None) == path and name != "__main__":
+                    self._outside[path] = f"<{name}>"
+                    break
+        return self._outside[path]
 
     def is_users(self, path: str) -> bool:
         """Whether the file is the user's own code: neither Python's nor the SDK's nor an installed package's."""
         if path.startswith(self.folder):
             return True
-        from .._state import SDK_FOLDER
-
         if path.startswith("<") or path.startswith(SDK_FOLDER):
             return False
         parts = path.replace(os.sep, "/")
@@ -55,27 +59,27 @@ class Files:
 
         Before Python 3.11 a decorator without parentheses is called on the line of what it decorates.
         """
-        if place is None or not place[0]:
+        if place is None or not place.file:
             return place
-        path, line = place
+        path, line = place.file, place.line
         lines = self.lines(path)
         if line > len(lines) or lines[line - 1].lstrip().startswith("@"):
             return place
-        if beyond is not None and beyond[0] == path:
-            line = min(line, beyond[1])
+        if beyond is not None and beyond.file == path:
+            line = min(line, beyond.line)
         for above in range(line - 1, 0, -1):
             text = lines[above - 1].strip()
             if text.startswith("@") and text[1:].partition("(")[0].strip().rpartition(".")[2] == name:
-                return path, above
+                return Place(path, above)
             if text.startswith(("def ", "class ", "async def ")):
                 break
         return place
 
     def span(self, place: Optional[Place]) -> Span:
         """Return the span of a line: it starts behind blanks and the @ of a decorator."""
-        if place is None or not place[0]:
+        if place is None or not place.file:
             return {}
-        path, line = place
+        path, line = place.file, place.line
         span: Span = {"file": self.name(path)}
         if line > 0:
             lines = self.lines(path)

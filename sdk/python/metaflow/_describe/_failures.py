@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 from .. import _state
+from .._state import Place
 from ..exception import MetaflowException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Tuple
+    from typing import Any, List, Optional
 
     from ._loader import LoadedFlow
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def report(
     loaded: LoadedFlow,
     error: BaseException,
-    place: Optional[Tuple[str, int]] = None,
+    place: Optional[Place] = None,
     during: str = "the flow file was loaded",
 ) -> None:
     """Add the diagnostic for an exception of the user's code.
@@ -52,22 +53,23 @@ def report(
         found.add("load-exception", files.span(place), summary, _traceback(loaded, frames))
 
 
-def _frames(loaded: LoadedFlow, error: BaseException) -> List[Tuple[str, int]]:
+def _frames(loaded: LoadedFlow, error: BaseException) -> List[Place]:
     """Return the places of the user's code in the traceback, outermost first."""
     frames = []
     step = error.__traceback__
     while step is not None:
         path = step.tb_frame.f_code.co_filename
         if loaded.files.is_users(path):
-            frames.append((path, step.tb_lineno))
+            frames.append(Place(path, step.tb_lineno))
         step = step.tb_next
     return frames
 
 
-def _traceback(loaded: LoadedFlow, frames: List[Tuple[str, int]]) -> str:
+def _traceback(loaded: LoadedFlow, frames: List[Place]) -> str:
     """Write the user's part of a traceback."""
     lines = []
-    for path, line in frames:
+    for place in frames:
+        path, line = place.file, place.line
         source = loaded.files.lines(path)
         text = source[line - 1].strip() if line <= len(source) else ""
         lines.append(f"{loaded.files.name(path)}:{line}: {text}")
@@ -103,13 +105,13 @@ def _import_hint(error: ImportError) -> str:
     return f"Did you mean {near!r}?" if near else "Metaflow has no such name"
 
 
-def _decorator_error(loaded: LoadedFlow, error: NameError, place: Optional[Tuple[str, int]]) -> bool:
+def _decorator_error(loaded: LoadedFlow, error: NameError, place: Optional[Place]) -> bool:
     """Report an unknown name that is used as a decorator; return False when it is not."""
     name = getattr(error, "name", None) or str(error).partition("'")[2].partition("'")[0]
     if place is None or not name:
         return False
-    lines = loaded.files.lines(place[0])
-    text = lines[place[1] - 1].strip() if place[1] <= len(lines) else ""
+    lines = loaded.files.lines(place.file)
+    text = lines[place.line - 1].strip() if place.line <= len(lines) else ""
     if not text.startswith("@") or text[1:].lstrip().partition("(")[0].strip() != name:
         return False
     from .._decorator_table import FLOW_DECORATORS, STEP_DECORATORS

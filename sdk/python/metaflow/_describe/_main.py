@@ -6,6 +6,7 @@ The request is that of the ``describe`` message (docs/step-protocol.md) with the
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -28,6 +29,8 @@ def main() -> None:
         evaluate=bool(request.get("evaluate")),
     )
     loaded = load(request["path"], request.get("class"), options)
+    # This process ends soon: collecting the garbage of big syntax trees would take longer than making them.
+    gc.disable()
     flow = loaded.description() if loaded.cls is not None else None
     answer = json.dumps({"flow": flow, "diagnostics": loaded.diagnostics}, allow_nan=False)
     sys.stdout.flush()

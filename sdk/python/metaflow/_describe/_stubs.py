@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 import types
 
+from .._state import Place
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -148,7 +150,7 @@ class Finder:
             frame = frame.f_back  # type: ignore[assignment]
         if frame is None or not self._files.is_users(frame.f_code.co_filename):
             return False
-        place = (frame.f_code.co_filename, frame.f_lineno)
+        place = Place(frame.f_code.co_filename, frame.f_lineno)
         if self._handled(place):
             return False
         self._stubbed[top] = True
@@ -160,16 +162,16 @@ class Finder:
         )
         return True
 
-    def _handled(self, place: Tuple[str, int]) -> bool:
+    def _handled(self, place: Place) -> bool:
         """Whether the import stands in a try that handles its failure."""
         import ast
 
         try:
-            tree = ast.parse("\n".join(self._files.lines(place[0])))
+            tree = ast.parse("\n".join(self._files.lines(place.file)))
         except SyntaxError:
             return False
         for node in ast.walk(tree):
-            if isinstance(node, ast.Try) and node.body[0].lineno <= place[1] <= (node.body[-1].end_lineno or 0):
+            if isinstance(node, ast.Try) and node.body[0].lineno <= place.line <= (node.body[-1].end_lineno or 0):
                 for handler in node.handlers:
                     names = {getattr(n, "id", "") for n in ast.walk(handler.type)} if handler.type else {"Exception"}
                     if names & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}:
