@@ -2,6 +2,7 @@ package datastore_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
@@ -218,6 +219,40 @@ func TestWeReadWhatMetaflowWrites(t *testing.T) {
 	ours["size"] = float64(ours["size"].(int64)) // as JSON reads it
 	if !reflect.DeepEqual(ours, out.Include) {
 		t.Errorf("our descriptor %v, Metaflow's %v", ours, out.Include)
+	}
+}
+
+// Records are pickled as Metaflow's own objects are, byte by byte.
+func TestRecordsAreMetaflowsPickles(t *testing.T) {
+	script := `
+import pickle, sys
+from metaflow.tuple_util import ForeachFrame
+from metaflow.exception import MetaflowExceptionWrapper
+from metaflow.flowspec import ParallelUBF
+from metaflow.includefile import IncludedFile
+w = MetaflowExceptionWrapper(ValueError('boom'))
+for v in ([], [ForeachFrame('b', 'xs', 3, 1, 'v')], [ForeachFrame('b', 'xs', 300, 0, None), ForeachFrame('c', 'ys', None, None, None)],
+          w, ParallelUBF(4), IncludedFile({'is_text': True, 'type': 'uploader-v2', 'url': 'local:///x'})):
+    print(type(v), pickle.dumps(v, protocol=4).hex(), sep='|')
+`
+	frame := func(step, name string, n, i, value any) pickle.ForeachFrame {
+		return pickle.ForeachFrame{Step: step, Var: name, NumSplits: n, Index: i, Value: value}
+	}
+	values := []any{
+		[]any{}, []any{frame("b", "xs", int64(3), int64(1), "v")}, []any{frame("b", "xs", int64(300), int64(0), nil), frame("c", "ys", nil, nil, nil)},
+		pickle.ExceptionWrapper{Exception: "boom", Type: "builtins.ValueError"}, pickle.ParallelUBF{NumParallel: 4},
+		pickle.IncludedFile{Descriptor: map[string]any{"is_text": true, "type": "uploader-v2", "url": "local:///x"}},
+	}
+	lines := strings.Split(strings.TrimSpace(string(metaflow(t, script))), "\n")
+	if len(lines) != len(values) {
+		t.Fatalf("%d lines for %d values", len(lines), len(values))
+	}
+	for i, v := range values {
+		data, err := pickle.Marshal(v)
+		check(t, err)
+		if got := pickle.TypeName(v) + "|" + hex.EncodeToString(data); got != lines[i] {
+			t.Errorf("we write\n%s, Metaflow\n%s", got, lines[i])
+		}
 	}
 }
 

@@ -9,6 +9,16 @@ import (
 type finisher struct {
 	done   map[any]any
 	active map[any]bool
+	// partly keeps an Opaque where there is no plain value.
+	partly bool
+}
+
+// opaque is what becomes of an object that is not plain data.
+func (f *finisher) opaque(c class) (any, error) {
+	if f.partly {
+		return Opaque{Class: c.String()}, nil
+	}
+	return nil, &OpaqueError{Class: c.String()}
 }
 
 func (f *finisher) finish(v any, depth int) (any, error) {
@@ -29,7 +39,9 @@ func (f *finisher) finish(v any, depth int) (any, error) {
 		f.done[v] = made
 		return made, err
 	case class:
-		return nil, &OpaqueError{Class: v.String()}
+		return f.opaque(v)
+	case mark:
+		return nil, errors.New("a mark where a value is expected")
 	}
 	return v, nil
 }
@@ -88,12 +100,38 @@ func hashable(v any) bool {
 	return false
 }
 
+// The records, by the class names that they have had.
+const (
+	kindFrame = iota + 1
+	kindException
+	kindParallel
+	kindIncluded
+)
+
+func recordKind(c class) int {
+	switch c.String() {
+	case "__main__.ForeachFrame", "metaflow.tuple_util.ForeachFrame", "metaflow.task.ForeachFrame", "metaflow.datastore.ForeachFrame":
+		return kindFrame
+	case "metaflow.exception.MetaflowExceptionWrapper":
+		return kindException
+	case "metaflow.flowspec.ParallelUBF":
+		return kindParallel
+	case "metaflow.includefile.IncludedFile":
+		return kindIncluded
+	}
+	return 0
+}
+
 func (f *finisher) object(o *object, depth int) (any, error) {
+	kind := recordKind(o.class)
+	if kind == 0 && !o.isTuple() {
+		return f.opaque(o.class)
+	}
 	args, err := f.all(o.args, depth)
 	if err != nil {
 		return nil, err
 	}
-	if o.class.module == "" {
+	if o.isTuple() {
 		return Tuple(args), nil
 	}
 	state, err := f.finish(o.state, depth+1)
@@ -101,23 +139,22 @@ func (f *finisher) object(o *object, depth int) (any, error) {
 		return nil, err
 	}
 	dict, _ := state.(Dict)
-	switch o.class.String() {
-	case "__main__.ForeachFrame", "metaflow.tuple_util.ForeachFrame", "metaflow.task.ForeachFrame":
+	switch kind {
+	case kindFrame:
 		return foreachFrame(args)
-	case "metaflow.exception.MetaflowExceptionWrapper":
+	case kindException:
 		w := ExceptionWrapper{}
 		w.Exception, _ = field(dict, "exception").(string)
 		w.Type, _ = field(dict, "type").(string)
 		w.Stacktrace = field(dict, "stacktrace")
 		return w, nil
-	case "metaflow.flowspec.ParallelUBF":
+	case kindParallel:
 		n, _ := field(dict, "num_parallel").(int64)
 		return ParallelUBF{NumParallel: int(n)}, nil
-	case "metaflow.includefile.IncludedFile":
+	default:
 		descriptor, _ := field(dict, "_descriptor").(Dict)
 		return IncludedFile{Descriptor: textKeys(descriptor)}, nil
 	}
-	return nil, &OpaqueError{Class: o.class.String()}
 }
 
 func field(d Dict, name string) any {

@@ -28,6 +28,9 @@ func toJSON(v any, limit int) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// maxNumberBits bounds the numbers that are written in decimal, the time for which grows faster than their length.
+const maxNumberBits = 1 << 18
+
 // jsonBuffer is a buffer that is full at some point.
 type jsonBuffer struct {
 	bytes.Buffer
@@ -48,6 +51,9 @@ func writeJSON(b *jsonBuffer, v any, depth int) error {
 	case int64:
 		b.WriteString(strconv.FormatInt(v, 10))
 	case *big.Int:
+		if v.BitLen() > maxNumberBits {
+			return fmt.Errorf("a whole number of %d bits is too large for JSON", v.BitLen())
+		}
 		b.WriteString(v.String())
 	case float64:
 		writeFloat(b, v)

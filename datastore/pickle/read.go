@@ -10,17 +10,24 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 )
 
 // Unmarshal decodes a pickle of protocol 0 to 5. The error is an *OpaqueError when it holds an object that is not plain
 // data, and says what is wrong when it is no pickle. Memory stays within a small multiple of the input.
-func Unmarshal(data []byte) (any, error) {
+func Unmarshal(data []byte) (any, error) { return unmarshal(data, false) }
+
+// UnmarshalPartly is Unmarshal for showing a value to a person: objects that are not plain data are left in their place
+// as an Opaque each.
+func UnmarshalPartly(data []byte) (any, error) { return unmarshal(data, true) }
+
+func unmarshal(data []byte, partly bool) (any, error) {
 	r := &reader{data: data, memo: map[int]any{}}
 	v, err := r.run()
 	if err != nil {
 		return nil, err
 	}
-	f := finisher{done: map[any]any{}, active: map[any]bool{}}
+	f := finisher{done: map[any]any{}, active: map[any]bool{}, partly: partly}
 	return f.finish(v, 0)
 }
 
@@ -31,12 +38,15 @@ type (
 	dictNode struct{ items []any } // key, value, key, value …
 	setNode  struct{ items []any }
 	class    struct{ module, name string }
-	object   struct {
+	// object is an instance of a class, or a tuple (no class).
+	object struct {
 		class class
 		args  []any
 		state any
 	}
 )
+
+func (o *object) isTuple() bool { return o.class == class{"", "tuple"} }
 
 func (c class) String() string { return c.module + "." + c.name }
 
@@ -277,8 +287,9 @@ func (r *reader) text(op byte) error {
 		if len(text) < 2 || text[0] != text[len(text)-1] {
 			return errors.New("a text without quotes")
 		}
-		r.push(text[1 : len(text)-1])
-		return nil
+		text, err = unescape(text[1 : len(text)-1])
+		r.push(text)
+		return err
 	}
 	width := map[byte]int{'U': 1, 'T': 4, 'X': 4, 0x8c: 1, 0x8d: 8, 'C': 1, 'B': 4, 0x8e: 8, 0x96: 8}[op]
 	n, err := r.length(width)
@@ -308,7 +319,7 @@ func rawUnicode(s string) string {
 		}
 		if width > 0 && i+2+width <= len(s) {
 			if n, err := strconv.ParseUint(s[i+2:i+2+width], 16, 32); err == nil {
-				b.WriteRune(rune(n))
+				writeRune(&b, rune(n))
 				i += 1 + width
 				continue
 			}
@@ -316,6 +327,41 @@ func rawUnicode(s string) string {
 		b.WriteRune(rune(s[i]))
 	}
 	return b.String()
+}
+
+// writeRune writes a character as Python's surrogatepass does: half of a surrogate pair keeps its three bytes.
+func writeRune(b *strings.Builder, r rune) {
+	if utf16.IsSurrogate(r) {
+		b.Write([]byte{0xe0 | byte(r>>12), 0x80 | byte(r>>6&0x3f), 0x80 | byte(r&0x3f)})
+		return
+	}
+	b.WriteRune(r)
+}
+
+// unescape resolves the escapes of Python 2's text in protocol 0.
+func unescape(s string) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b.WriteByte(s[i])
+			continue
+		}
+		i++
+		switch {
+		case i < len(s) && strings.IndexByte(`nrt\'"`, s[i]) >= 0:
+			b.WriteByte("\n\r\t\\'\""[strings.IndexByte(`nrt\'"`, s[i])])
+		case i+2 < len(s) && s[i] == 'x':
+			n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+			if err != nil {
+				return "", errors.New("a text with a bad escape")
+			}
+			b.WriteByte(byte(n))
+			i += 2
+		default:
+			return "", errors.New("a text with a bad escape")
+		}
+	}
+	return b.String(), nil
 }
 
 func (r *reader) container(op byte) error {
@@ -374,8 +420,10 @@ func (r *reader) grow(items []any, pairs bool) error {
 		}
 		c.items = append(c.items, items...)
 	case *object:
-		// A list or dict subclass of a class we do not know.
-		return &OpaqueError{Class: c.class.String()}
+		// A list or dict subclass of a class we do not know: what is in it does not matter.
+		if c.isTuple() {
+			return errors.New("entries for a tuple")
+		}
 	default:
 		return errors.New("entries for something that is no container")
 	}
@@ -439,63 +487,5 @@ func (r *reader) memory(op byte) error {
 		return err
 	}
 	r.memo[index] = v
-	return nil
-}
-
-// build notes which object a pickle asks for; nothing is constructed.
-func (r *reader) build(op byte) error {
-	switch op {
-	case 'c':
-		module, err := r.line()
-		if err != nil {
-			return err
-		}
-		name, err := r.line()
-		r.push(class{module, name})
-		return err
-	case 'i':
-		module, err := r.line()
-		if err != nil {
-			return err
-		}
-		name, err := r.line()
-		if err != nil {
-			return err
-		}
-		return &OpaqueError{Class: module + "." + name}
-	case 'o', 0x92:
-		return &OpaqueError{Class: "(unknown)"}
-	}
-	second, err := r.pop()
-	if err != nil {
-		return err
-	}
-	first, err := r.pop()
-	if err != nil {
-		return err
-	}
-	switch op {
-	case 0x93:
-		module, okM := first.(string)
-		name, okN := second.(string)
-		if !okM || !okN {
-			return errors.New("a class whose name is no text")
-		}
-		r.push(class{module, name})
-	case 'R', 0x81:
-		c, ok := first.(class)
-		args, okArgs := second.(*object)
-		if !ok || !okArgs || args.class.module != "" {
-			return errors.New("an object without a class")
-		}
-		r.push(&object{class: c, args: args.args})
-	case 'b':
-		o, ok := first.(*object)
-		if !ok || o.class.module == "" {
-			return errors.New("a state without an object")
-		}
-		o.state = second
-		r.push(o)
-	}
 	return nil
 }

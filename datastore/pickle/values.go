@@ -103,7 +103,7 @@ func TypeName(v any) string {
 	case Dict, map[string]any:
 		name = "dict"
 	case ForeachFrame:
-		name = "metaflow.tuple_util.ForeachFrame"
+		name = "__main__.ForeachFrame"
 	case ExceptionWrapper:
 		name = "metaflow.exception.MetaflowExceptionWrapper"
 	case ParallelUBF:

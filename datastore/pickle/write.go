@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"unicode/utf8"
 )
 
 const (
@@ -117,6 +118,9 @@ func (w *writer) save(v any, depth int) error {
 	case float64:
 		w.write(binary.BigEndian.AppendUint64([]byte{'G'}, math.Float64bits(v))...)
 	case string:
+		if !utf8.ValidString(v) && !isText(v) {
+			return fmt.Errorf("the text %.20q is not UTF-8; make it bytes", v)
+		}
 		w.text(v)
 	case []byte:
 		w.bytes(v)
@@ -192,6 +196,21 @@ func (w *writer) text(s string) {
 	}
 	w.payload(header, []byte(s))
 	w.memoize()
+}
+
+// isText reports whether Python takes s as a text: UTF-8, in which halves of surrogate pairs may stand.
+func isText(s string) bool {
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			if i+2 >= len(s) || s[i] != 0xed || s[i+1] < 0xa0 || s[i+1] > 0xbf || s[i+2]&0xc0 != 0x80 {
+				return false
+			}
+			n = 3
+		}
+		i += n
+	}
+	return true
 }
 
 func (w *writer) bytes(b []byte) {
