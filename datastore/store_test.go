@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -277,5 +278,86 @@ func TestFormat(t *testing.T) {
 	}
 	if _, err := later.SaveBytes(ctx, "F", []byte("y")); !errors.Is(err, datastore.ErrNewer) {
 		t.Errorf("SaveBytes into a newer datastore: %v", err)
+	}
+}
+
+func TestSaveFileIsBoundedInMemory(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "large")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 64 << 20
+	for i := range size >> 20 {
+		if _, err := f.Write(append(randomBytes(1<<20-1), byte(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := datastore.New(openLocal(t))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	digest, n, err := s.SaveFile(ctx, "F", path)
+	if err != nil || n != size {
+		t.Fatalf("SaveFile = %d, %v", n, err)
+	}
+	r, err := s.Open(ctx, "F", digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if n, err := io.Copy(io.Discard, r); err != nil || n != size {
+		t.Errorf("read %d bytes back, %v", n, err)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > size/4 {
+		t.Errorf("storing and reading %d bytes allocated %d", size, grown)
+	}
+}
+
+// changingBackend changes a file while it is being stored.
+type changingBackend struct {
+	datastore.Backend
+	path string
+}
+
+func (c changingBackend) Put(ctx context.Context, key string, body io.Reader, opt datastore.PutOptions) error {
+	if strings.Contains(key, "/data/") {
+		if err := os.WriteFile(c.path, []byte("changed"), 0o600); err != nil {
+			return err
+		}
+	}
+	return c.Backend.Put(ctx, key, body, opt)
+}
+
+func TestSaveFileThatChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	check(t, os.WriteFile(path, []byte("before"), 0o600))
+	b := changingBackend{memory.New(nil), path}
+	_, _, err := datastore.New(b).SaveFile(t.Context(), "F", path)
+	if err == nil || !strings.Contains(err.Error(), "changed while") {
+		t.Errorf("SaveFile = %v", err)
+	}
+	if ok, err := datastore.New(b).Has(t.Context(), "F", datastore.Digest([]byte("before"))); ok || err != nil {
+		t.Errorf("Has = %v, %v", ok, err)
+	}
+	_, _, err = datastore.New(b).SaveFile(t.Context(), "F", filepath.Join(t.TempDir(), "none"))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func BenchmarkSaveTinyBlob(b *testing.B) {
+	s := datastore.New(memory.New(nil))
+	data := make([]byte, 40)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		data[0], data[1], data[2] = byte(i), byte(i>>8), byte(i>>16)
+		if _, err := s.SaveBytes(b.Context(), "F", data); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
