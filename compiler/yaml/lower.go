@@ -1,7 +1,6 @@
 package yaml
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/mf-run/mf/ir"
@@ -122,7 +121,7 @@ func (d *decoder) lowerNext(n *next) *ir.Transition {
 		t.Kind, t.Condition = ir.Switch, m.Switch.text
 		seen := map[string]bool{}
 		for _, c := range m.Cases {
-			t.Cases = append(t.Cases, ir.Case{Value: json.RawMessage(c.value), Step: c.step.text, Span: d.span(c.key)})
+			t.Cases = append(t.Cases, ir.Case{Value: c.value, Step: c.step.text, Span: d.span(c.key)})
 			if !seen[c.step.text] {
 				seen[c.step.text] = true
 				t.Targets = append(t.Targets, d.target(c.step))
