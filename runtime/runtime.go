@@ -208,6 +208,6 @@ func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 func (r *Run) recordStart(t *Task, now time.Time) error {
 	ref := metadata.TaskRef(t.Ref)
 	b := r.Rows.TaskRegistered(ref, t.Attempt, now)
-	b.Add(r.Rows.TaskStarted(ref, t.Attempt, foreachFrames(t.Stack), now))
+	b.Add(r.Rows.TaskStarted(ref, t.Attempt, ForeachFrames(t.Stack), now))
 	return r.Sink.Add(b)
 }

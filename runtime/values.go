@@ -149,7 +149,8 @@ func (f *Failure) record() pickle.ExceptionWrapper {
 	return rec
 }
 
-func foreachFrames(stack []Frame) []metadata.ForeachFrame {
+// ForeachFrames is a foreach stack as metadata keeps it.
+func ForeachFrames(stack []Frame) []metadata.ForeachFrame {
 	frames := make([]metadata.ForeachFrame, len(stack))
 	for i, f := range stack {
 		frames[i] = metadata.ForeachFrame{Step: f.Step, Var: f.Var, Index: f.Index, Value: f.Value}

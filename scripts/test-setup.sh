@@ -129,6 +129,6 @@ setup_asl() {
 
 setup_tools
 setup_asl
-python_env venv-metaflow "$python" - "metaflow==$metaflow_version"
+python_env venv-metaflow "$python" - "metaflow==$metaflow_version" editdistance==0.8.1
 python_env venv-airflow "$python" "$pins/airflow3.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
 python_env venv-airflow2 "$(python_up_to_3_12)" "$pins/airflow2.txt" apache-airflow apache-airflow-providers-cncf-kubernetes

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -130,6 +131,19 @@ func (s *scheduler) stillFits(step *ir.Step, old *runtime.Result) bool {
 	return len(old.Next.Targets) == len(known) && old.Next.Var == ""
 }
 
+// cloneRows are the metadata of a clone. Readers follow a clone to its origin, which they find in the same datastore
+// only; a clone from another one stands for itself.
+func cloneRows(r *runtime.Run, o *Origin, old *runtime.Result, ref datastore.TaskRef, now time.Time) metadata.Batch {
+	id, artifacts := metadata.TaskRef(ref), runtime.ArtifactRefs(old.Artifacts)
+	if o.Store == r.Store {
+		return r.Rows.TaskCloned(id, old.Ref.Task, artifacts, now)
+	}
+	rows := r.Rows.TaskRegistered(id, 0, now)
+	rows.Add(r.Rows.TaskStarted(id, 0, runtime.ForeachFrames(old.Stack), now))
+	rows.Add(r.Rows.TaskFinished(id, 0, true, artifacts, now))
+	return rows
+}
+
 // CloneTask writes old as a task of r named ref.
 func CloneTask(ctx context.Context, r *runtime.Run, o *Origin, old *runtime.Result, ref datastore.TaskRef) (*runtime.Result, error) {
 	if o.Store != r.Store {
@@ -147,11 +161,8 @@ func CloneTask(ctx context.Context, r *runtime.Run, o *Origin, old *runtime.Resu
 	if err := r.Store.Finish(ctx, ref, record); err != nil {
 		return nil, fmt.Errorf("writing the record of %s: %w", ref, err)
 	}
-	if ref.Step != runtime.ParametersStep {
-		rows := r.Rows.TaskCloned(metadata.TaskRef(ref), old.Ref.Task, runtime.ArtifactRefs(old.Artifacts), now)
-		if err := r.Sink.Add(rows); err != nil {
-			return nil, err
-		}
+	if err := r.Sink.Add(cloneRows(r, o, old, ref, now)); err != nil {
+		return nil, err
 	}
 	res := *old
 	res.Ref, res.Attempt = ref, 0
