@@ -23,6 +23,8 @@ class Bad(FlowSpec):
     k = IncludeFile("k", is_txt=False)
     m = Config("m", default="x", default_value="y", plane=True)
     n = Parameter("n", default=m.missing)
+    _o = Parameter("o")
+    index = Parameter("index")
 
     @step
     def start(self):

@@ -7,7 +7,7 @@ import sys
 import types
 
 from .. import _state
-from ..flowspec import FlowSpec, members, steps
+from ..flowspec import NON_PARAMETERS, FlowSpec, members, steps
 from ._diagnostics import Diagnostics, Files
 
 TYPE_CHECKING = False
@@ -249,6 +249,7 @@ def _prepare(loaded: LoadedFlow) -> None:
     """Find what the class defines, and apply configs, mutators and --with."""
     cls = loaded.cls
     loaded.steps = steps(cls)
+    _check_hidden(loaded)
     _collect(loaded)
     inherited: List[Any] = []
     for base in reversed(cls.__mro__):
@@ -260,6 +261,20 @@ def _prepare(loaded: LoadedFlow) -> None:
     from ._apply import apply
 
     apply(loaded)
+
+
+def _check_hidden(loaded: LoadedFlow) -> None:
+    """Report parameters in variables that Metaflow, and so mf, does not look at."""
+    for base in loaded.cls.__mro__:
+        for name, value in vars(base).items():
+            if hasattr(type(value), "IS_CONFIG_PARAMETER") and (name.startswith("_") or name in NON_PARAMETERS):
+                why = "starts with an underscore" if name.startswith("_") else "is a name of FlowSpec's own"
+                loaded.found.add(
+                    "parameter-variable",
+                    loaded.files.span(value.place),
+                    f"parameter {value.name!r} is in the variable {name!r}, which {why}",
+                    "It would not become a parameter. Use another variable",
+                )
 
 
 def _collect(loaded: LoadedFlow) -> None:

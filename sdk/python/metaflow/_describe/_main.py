@@ -11,6 +11,8 @@ import json
 import os
 import sys
 
+# Imported before the flow's folder comes first on the path: a file there may be called ast.py.
+from . import _describer  # noqa: F401
 from ._loader import LoadOptions, load
 
 
