@@ -111,6 +111,12 @@ class InitTest(FlowTest):
         content = ["one\ntw\u00f6\n", b"one\r\ntw\xc3\xb6\n", ["one", "tw\u00f6"], None]
         self.assertEqual(start.stdout, f"{content}\n")
         self.assertEqual(start.pickles, {})
+        definition = 'text = IncludeFile("text", default="words.txt", parser=int)'
+        failing = self.flow(definition, start="print(self.text)")
+        with open(os.path.join(failing.folder, "words.txt"), "w", encoding="utf-8") as file:
+            file.write("x")
+        message = "the parser of parameter 'text' failed: ValueError: invalid literal for int()"
+        self.assertIn(message, failing.step("start", next="end").stderr)
         worker.files.clear()
         self.assertIn("the file of parameter 'text' could not be read", worker.step("start", next="end").stderr)
 

@@ -98,6 +98,14 @@ class EndTest(ProcessTest):
         self.assertIn("step 'start' timed out after 0.2 seconds (@timeout)", task.error["message"])
         self.assertIn("time.sleep(20)", task.stderr)
         self.assertEqual(task["x"], 1)
+        task = self.start(
+            "def others():\n    try:\n        time.sleep(0.1)\n        print(getattr(self, 'nothing', 'none'))\n"
+            "    except BaseException as error:\n        print('wrong thread', error)\n"
+            "thread = threading.Thread(target=others)\nthread.start()\ntime.sleep(20)",
+            timeout=0.3,
+        )
+        self.assertTrue(task.error["timeout"])
+        self.assertEqual(task.stdout, "none\n")
         task = self.start("self.x = 1", timeout=100)
         self.assertTrue(task.ok, task.stderr)
         task = self.start(
@@ -268,6 +276,12 @@ class ZygoteTest(ProcessTest):
         first = worker.describe()
         self.assertEqual((first["op"], first["flow"]["name"]), ("described", "F"))
         self.assertEqual(worker.describe(), first)
+        self.assertEqual((first["threads"], first["python"][:2]), (0, "3."))
+
+    def test_threads_started_while_loading_are_told(self) -> None:
+        """They do not exist in children, so the runtime may prefer processes of their own."""
+        worker = self.flow("pass", head="threading.Thread(target=time.sleep, args=(60,), daemon=True).start()")
+        self.assertEqual(worker.describe()["threads"], 1)
 
     def test_a_flow_that_cannot_be_loaded(self) -> None:
         worker = self.worker("import no_such_module\n")

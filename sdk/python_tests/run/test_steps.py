@@ -113,7 +113,7 @@ class ArtifactTest(StepTest):
             "self.me = [self]\nself.next(self.end)"
         )
         self.assertEqual({n: task[n] for n in task.pickles}, {"good": 1})
-        self.assertEqual(task.error["type"], "metaflow.exception.PickleError")
+        self.assertEqual(task.error["type"], "metaflow._run.artifacts.PickleError")
         self.assertIn("artifact 'self.g' cannot be stored: a value of type <class 'generator'>", task.stderr)
         self.assertIn("(del self.g)", task.stderr)
         self.assertIn("such as list(...)", task.stderr)
@@ -132,6 +132,7 @@ class ArtifactTest(StepTest):
         lines = task.stdout.splitlines()
         self.assertEqual(lines[0], "3 [4]")
         self.assertEqual(len(lines), 3, task.stdout)
+        self.assertTrue(lines[1].startswith("self.alpha cannot be set: parameters, configs and class variables"))
         self.assertEqual(task.pickles, {})
 
     def test_missing_attributes(self) -> None:

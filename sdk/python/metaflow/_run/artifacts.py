@@ -8,6 +8,8 @@ import pickle
 from collections import namedtuple
 from hashlib import sha1
 
+from metaflow.exception import MetaflowException
+
 from .protocol import ProtocolError, TaskChannel
 
 TYPE_CHECKING = False
@@ -68,11 +70,8 @@ def read_bytes(answer: dict[str, Any], data: bytes) -> bytes:
         os.unlink(path)
 
 
-class LoadError(Exception):
+class LoadError(MetaflowException):
     """An artifact could not be fetched or unpickled. Not an AttributeError: `hasattr` must not hide it."""
-
-
-LoadError.__module__ = "metaflow.exception"
 
 
 def fetch(channel: TaskChannel, name: str, digest: str) -> Any:
@@ -87,11 +86,8 @@ def fetch(channel: TaskChannel, name: str, digest: str) -> Any:
         raise LoadError(f"artifact '{name}' could not be unpickled: {type(error).__name__}: {error}") from error
 
 
-class PickleError(Exception):
+class PickleError(MetaflowException):
     """An artifact that cannot be pickled."""
-
-
-PickleError.__module__ = "metaflow.exception"
 
 
 class _Sink:

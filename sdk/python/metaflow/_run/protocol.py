@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from array import array
 
 TYPE_CHECKING = False
@@ -135,9 +135,9 @@ class TaskChannel:
         self._pending_size = 0
         self._lock = allocate_lock()
         self._process_lock: Any | None = None
-        #: True while a frame is on its way: a signal handler must not raise then.
-        self.busy = False
-        #: Called when a frame is through; a signal handler that held back raises from here.
+        #: The thread whose request is on its way; a signal handler that runs in it must not raise.
+        self.busy_thread: int | None = None
+        #: Called after each request, in its thread; a signal handler that held back raises from here.
         self.after_request: Any | None = None
 
     def guard_forks(self) -> None:
@@ -181,7 +181,7 @@ class TaskChannel:
     def request(self, message: Message) -> tuple[Message, bytes]:
         """Send a request and return its answer; raises ProtocolError for an `error` answer."""
         with self._lock:
-            self.busy = True
+            self.busy_thread = get_ident()
             try:
                 shared = self._process_lock
                 if shared is not None:
@@ -196,7 +196,7 @@ class TaskChannel:
                     if shared is not None:
                         fcntl.lockf(shared, fcntl.LOCK_UN)
             finally:
-                self.busy = False
+                self.busy_thread = None
         if self.after_request is not None:
             self.after_request()
         if answer.get("op") == "error":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from _thread import get_ident
 from types import FunctionType, MethodType
 
 from metaflow.exception import MetaflowException
@@ -29,7 +30,7 @@ def run(loaded: Any, channel: TaskChannel, job: Message) -> int:
     os.environ.update(job.get("env") or {})
     flow = loaded.new_instance()
     task = Task(loaded, channel, job, flow)
-    loaded.cls._mf_bind_read_only(job.get("parameters") or [])
+    _bind_read_only(loaded.cls, job.get("parameters") or [])
     flow.__dict__["_mf_task"] = task
     current._set_job(job, task, loaded)
     owner = os.getpid()
@@ -55,6 +56,23 @@ def run(loaded: Any, channel: TaskChannel, job: Message) -> int:
     return 0 if exception is None else 1
 
 
+def _bind_read_only(cls: Any, names: list[str]) -> None:
+    """Make parameters, configs and constants properties of the class whose setting says why it is refused."""
+    cls._mf_bind_read_only(names)
+    for name in names:
+        setattr(cls, name, vars(cls)[name].setter(_refusal(name)))
+
+
+def _refusal(name: str) -> Any:
+    def refuse(_flow: Any, _value: Any) -> None:
+        raise AttributeError(
+            f"self.{name} cannot be set: parameters, configs and class variables of a flow are the same in all of its "
+            "steps; assign to another attribute"
+        )
+
+    return refuse
+
+
 def _run_body(loaded: Any, task: Task, job: Message) -> None:
     alarm = _Alarm(task, job)
     arguments: list[Any] = [task.flow]
@@ -75,6 +93,7 @@ class _Alarm:
         self._task = task
         self._seconds = float(job.get("timeout") or 0)
         self._due = False
+        self._thread = get_ident()
 
     def start(self) -> None:
         if self._seconds > 0:
@@ -89,13 +108,13 @@ class _Alarm:
             self._task.channel.after_request = None
 
     def _ring(self, _number: int, _frame: Any) -> None:
-        if self._task.channel.busy:
+        if self._task.channel.busy_thread == self._thread:
             self._due = True
         else:
             self._raise()
 
     def _late(self) -> None:
-        if self._due:
+        if self._due and get_ident() == self._thread:
             self._due = False
             self._raise()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from metaflow.exception import MetaflowException
 from metaflow.includefile import IncludedFile
 
 from . import artifacts, merge, transition
@@ -191,7 +192,13 @@ class Task(Context):
             except UnicodeDecodeError as error:
                 raise artifacts.LoadError(f"the file of parameter '{name}' is not {encoding}: {error}") from None
         parse = getattr(self._flow_parts.parameters.get(name), "parse", None)
-        return content if parse is None else parse(content)
+        if parse is None:
+            return content
+        try:
+            return parse(content)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise MetaflowException(f"the parser of parameter '{name}' failed: {reason}") from error
 
     def foreach_values(self, name: str) -> Any:
         """See Context. The body does not see that the artifact was fetched unless it touches it."""
