@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -359,5 +360,45 @@ func BenchmarkSaveTinyBlob(b *testing.B) {
 		if _, err := s.SaveBytes(b.Context(), "F", data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestBlobs(t *testing.T) {
+	ctx := t.Context()
+	for _, b := range []datastore.Backend{openLocal(t), memory.New(nil)} {
+		s := datastore.New(b)
+		var want []string
+		for i := range 20 {
+			digest, err := s.SaveBytes(ctx, "F", []byte{byte(i)})
+			check(t, err)
+			want = append(want, digest)
+		}
+		slices.Sort(want)
+		list := func() (got []string) {
+			for blob, err := range s.Blobs(ctx, "F") {
+				check(t, err)
+				if blob.Size != 24 {
+					t.Errorf("%s takes %d bytes", blob.Digest, blob.Size)
+				}
+				got = append(got, blob.Digest)
+			}
+			return got
+		}
+		if got := list(); !slices.Equal(got, want) {
+			t.Errorf("%s: blobs %q, want %q", b.Type(), got, want)
+		}
+		for range 2 { // the second time it is absent
+			check(t, s.RemoveBlob(ctx, "F", want[0]))
+		}
+		if ok, err := s.Has(ctx, "F", want[0]); ok || err != nil {
+			t.Errorf("%s: Has = %v, %v after RemoveBlob", b.Type(), ok, err)
+		}
+		if got := list(); !slices.Equal(got, want[1:]) {
+			t.Errorf("%s: blobs %q, want %q", b.Type(), got, want[1:])
+		}
+	}
+	err := datastore.New(noAppend{memory.New(nil)}).RemoveBlob(ctx, "F", datastore.Digest(nil))
+	if !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("RemoveBlob on a backend that cannot: %v", err)
 	}
 }

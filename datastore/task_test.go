@@ -1,6 +1,7 @@
 package datastore_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -244,4 +245,46 @@ func BenchmarkTask(b *testing.B) {
 		check(s.Finish(ctx, ref, rec))
 		check(s.WriteRuntime(ctx, ref, 0, datastore.Exit{Success: true}))
 	}
+}
+
+func TestDoneWithoutRecord(t *testing.T) {
+	ctx := t.Context()
+	b := memory.New(nil)
+	s := datastore.New(b)
+	check(t, s.Begin(ctx, task, 0, time.Unix(1, 0)))
+	check(t, b.Put(ctx, "F/12/start/3/0.DONE.lock", strings.NewReader(`""`), datastore.PutOptions{}))
+	if _, done, err := s.Latest(ctx, task); done || !errors.Is(err, datastore.ErrCorrupt) || errors.Is(err, datastore.ErrNotFound) {
+		t.Errorf("Latest = %v, %v", done, err)
+	}
+}
+
+func FuzzReadRecord(f *testing.F) {
+	digest := datastore.Digest(nil)
+	f.Add([]byte(`{"version": "1.0", "objects": {"x": "` + digest + `"}, "info": {"x": {"size": 5, "encoding": "pickle-v4"}}}`))
+	f.Add([]byte(`{"version": "2.0"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b := memory.New(nil)
+		s := datastore.New(b)
+		check(t, b.Put(t.Context(), "F/12/start/3/0.data.json", bytes.NewReader(data), datastore.PutOptions{}))
+		rec, err := s.ReadRecord(t.Context(), task, 0)
+		if err != nil {
+			if !errors.Is(err, datastore.ErrCorrupt) && !errors.Is(err, datastore.ErrNewer) {
+				t.Fatalf("an error of no known kind: %v", err)
+			}
+			return
+		}
+		for name, a := range rec.Artifacts {
+			a.Encoding = datastore.PickleV4 // an unknown one is not written
+			rec.Artifacts[name] = a
+		}
+		check(t, s.Finish(t.Context(), task, rec))
+		again, done, err := s.Latest(t.Context(), task)
+		if !errors.Is(err, datastore.ErrNotFound) || done {
+			t.Fatalf("no attempt has started, but Latest = %+v, %v, %v", again, done, err)
+		}
+		again, err = s.ReadRecord(t.Context(), task, 0)
+		if err != nil || !reflect.DeepEqual(again, rec) {
+			t.Fatalf("%+v became %+v, %v", rec, again, err)
+		}
+	})
 }

@@ -204,3 +204,33 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+func FuzzFromJSON(f *testing.F) {
+	for _, text := range []string{`{"b":1,"a":[1.5,null,true,"å<"]}`, `12345678901234567890123`, `{"a":1,"a":2}`, `-0`, `1e-5`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		v, err := FromJSON(text)
+		if err != nil {
+			return
+		}
+		if !json.Valid(text) {
+			t.Fatalf("%q is no JSON", text)
+		}
+		data, err := Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := Unmarshal(data)
+		if err != nil || !reflect.DeepEqual(back, v) {
+			t.Fatalf("%q: the pickle reads back as %s, %v", text, Repr(back), err)
+		}
+		again, err := ToJSON(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if twice, err := FromJSON(again); err != nil || !reflect.DeepEqual(twice, v) {
+			t.Fatalf("%q became %s, %v", text, again, err)
+		}
+	})
+}
