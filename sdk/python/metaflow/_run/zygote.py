@@ -63,9 +63,7 @@ class FlowSource:
         """Answer a `describe`."""
         loaded = self.load(message)
         flow = loaded.description() if loaded.cls is not None else None
-        threads = sys.modules["threading"].active_count() - 1 if "threading" in sys.modules else 0
-        answer = {"op": "described", "flow": flow, "diagnostics": loaded.diagnostics}
-        return {**answer, "python": sys.version, "threads": threads}
+        return {"op": "described", "flow": flow, "diagnostics": loaded.diagnostics, "python": sys.version}
 
 
 class Zygote:
