@@ -249,9 +249,17 @@ func (r *Run) parameterFailure(end *ending) error {
 }
 
 // GivenFromEnv reads what an engine or a caller passed by environment: EnvParameterPrefix + name, text for string and
-// file parameters, JSON text for others.
+// file parameters, JSON text for others. Empty text for a parameter that EnvOptionalParameters lists means not given.
 func GivenFromEnv(flow *ir.Flow, environ []string) (map[string]string, error) {
 	given := map[string]string{}
+	optional := map[string]bool{}
+	for _, kv := range environ {
+		if names, ok := strings.CutPrefix(kv, ir.EnvOptionalParameters+"="); ok {
+			for name := range strings.SplitSeq(names, ",") {
+				optional[name] = true
+			}
+		}
+	}
 	for _, kv := range environ {
 		key, value, _ := strings.Cut(kv, "=")
 		name, ok := strings.CutPrefix(key, ir.EnvParameterPrefix)
@@ -259,7 +267,7 @@ func GivenFromEnv(flow *ir.Flow, environ []string) (map[string]string, error) {
 			continue
 		}
 		p := flow.Parameter(name)
-		if p == nil {
+		if p == nil || value == "" && optional[name] {
 			continue
 		}
 		if p.Type != ir.StringType && p.Type != ir.FileType && p.Type != ir.JSONType {

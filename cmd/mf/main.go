@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mf-run/mf/cmd/internal/tasktool"
 	"github.com/mf-run/mf/diag"
 )
 
@@ -120,6 +121,10 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 func (a *app) report(err error) int {
 	if err == nil {
 		return exitOK
+	}
+	var usage *tasktool.UsageError
+	if errors.As(err, &usage) {
+		err = &exitError{exitUsage, err}
 	}
 	var exit *exitError
 	if errors.As(err, &exit) {

@@ -1,149 +1,15 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-
 	"github.com/spf13/cobra"
 
-	"github.com/mf-run/mf/datastore"
-	dslocal "github.com/mf-run/mf/datastore/local"
-	"github.com/mf-run/mf/datastore/pickle"
-	"github.com/mf-run/mf/runtime"
+	"github.com/mf-run/mf/cmd/internal/tasktool"
 )
 
 // taskCommand is what a command step calls as mf-task: it reads and writes artifacts that the step did not declare.
 func (a *app) taskCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "__task", Hidden: true, Short: "Read and write artifacts from inside a command step"}
-	cmd.AddCommand(a.taskGetCommand(), a.taskPutCommand())
+	tool := &tasktool.Tool{Stdin: a.stdin, Stdout: a.stdout, Dir: a.env("MF_TASK_DIR")}
+	cmd.AddCommand(tool.Commands()...)
 	return cmd
-}
-
-// taskManifest reads what the runtime left for the step.
-func (a *app) taskManifest() (*runtime.Manifest, error) {
-	dir := a.env("MF_TASK_DIR")
-	if dir == "" {
-		return nil, usagef("mf-task works inside a command step, where MF_TASK_DIR is set")
-	}
-	data, err := os.ReadFile(filepath.Join(dir, runtime.ManifestFile))
-	if err != nil {
-		return nil, fmt.Errorf("reading the task's artifacts: %w", err)
-	}
-	var m runtime.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("reading the task's artifacts: %w", err)
-	}
-	return &m, nil
-}
-
-func (a *app) taskGetCommand() *cobra.Command {
-	var branch string
-	cmd := &cobra.Command{
-		Use: "get NAME", Short: "Print an artifact: bytes as they are, other values as JSON", Args: exactly("NAME"),
-	}
-	cmd.Flags().StringVar(&branch, "branch", "", "at a join: the branch, or the index of the split, to read from")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		m, err := a.taskManifest()
-		if err != nil {
-			return err
-		}
-		names := m.Artifacts
-		if branch != "" {
-			if names = m.Branches[branch]; names == nil {
-				return usagef("there is no branch %q; there are %v", branch, sortedKeys(m.Branches))
-			}
-		}
-		digest, ok := names[args[0]]
-		if !ok {
-			return &exitError{exitFailed, fmt.Errorf("there is no artifact %q; there are %v", args[0], sortedKeys(names))}
-		}
-		return a.printArtifact(cmd.Context(), m, args[0], digest)
-	}
-	return cmd
-}
-
-func (a *app) printArtifact(ctx context.Context, m *runtime.Manifest, name, digest string) error {
-	backend, err := dslocal.Open(m.Root)
-	if err != nil {
-		return err
-	}
-	data, err := datastore.New(backend).Load(ctx, m.Flow, digest)
-	if err != nil {
-		return fmt.Errorf("reading artifact %s: %w", name, err)
-	}
-	value, err := pickle.Unmarshal(data)
-	if err != nil {
-		return fmt.Errorf("reading artifact %s: %w", name, err)
-	}
-	if raw, ok := value.([]byte); ok {
-		_, err = a.stdout.Write(raw)
-		return err
-	}
-	text, err := pickle.ToJSON(value)
-	if err != nil {
-		return fmt.Errorf("artifact %s: %w", name, err)
-	}
-	_, err = a.stdout.Write(append(text, '\n'))
-	return err
-}
-
-func (a *app) taskPutCommand() *cobra.Command {
-	var asText, asBytes bool
-	cmd := &cobra.Command{
-		Use: "put NAME [FILE]", Short: "Write an artifact from a file or standard input: JSON, unless told otherwise",
-		Args: cobra.RangeArgs(1, 2),
-	}
-	cmd.Flags().BoolVar(&asText, "text", false, "the content is text")
-	cmd.Flags().BoolVar(&asBytes, "bytes", false, "the content is bytes")
-	cmd.MarkFlagsMutuallyExclusive("text", "bytes")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		m, err := a.taskManifest()
-		if err != nil {
-			return err
-		}
-		in := a.stdin
-		if len(args) == 2 {
-			f, err := os.Open(args[1])
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			in = f
-		}
-		data, err := io.ReadAll(in)
-		if err != nil {
-			return err
-		}
-		ending := ".json"
-		switch {
-		case asText:
-			ending = ".txt"
-		case asBytes:
-			ending = ""
-		default:
-			if _, err := pickle.FromJSON(data); err != nil {
-				return usagef("artifact %s: not valid JSON (%v); --text and --bytes take anything", args[0], err)
-			}
-		}
-		return putOutput(m, args[0], ending, data)
-	}
-	return cmd
-}
-
-// putOutput writes the output whole, in place of what was put under that name before.
-func putOutput(m *runtime.Manifest, name, ending string, data []byte) error {
-	if name != filepath.Base(name) {
-		return usagef("%q is not a name for an artifact", name)
-	}
-	for _, other := range []string{".json", ".txt", ""} {
-		if err := os.Remove(filepath.Join(m.Outputs, name+other)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(m.Outputs, name+ending), data, 0o600)
 }

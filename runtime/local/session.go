@@ -170,14 +170,5 @@ const parametersTask = "0"
 
 func (s *Session) writeParameters(ctx context.Context, params map[string]datastore.Artifact) error {
 	r := s.Run
-	ref := runtime.ParametersRef(r.Flow.Name, r.ID, parametersTask)
-	now := r.Now()
-	if err := r.Store.Begin(ctx, ref, 0, now); err != nil {
-		return err
-	}
-	if err := r.Store.Finish(ctx, ref, datastore.Record{PythonVersion: r.PythonVersion, Artifacts: params}); err != nil {
-		return fmt.Errorf("writing the parameters: %w", err)
-	}
-	r.Parameters = &runtime.Result{Ref: ref, Iteration: ir.NoIteration, Artifacts: params}
-	return r.Sink.Add(r.Rows.ParametersTask(metadata.TaskRef(ref), r.Flow.Start, r.Flow.End, runtime.ArtifactRefs(params), now))
+	return r.WriteParameters(ctx, runtime.ParametersRef(r.Flow.Name, r.ID, parametersTask), params)
 }
