@@ -5,9 +5,8 @@ cd "$(dirname "$0")/.."
 version=$(git describe --tags --always --dirty 2>/dev/null || echo dev)
 flags="-s -w -X main.version=$version"
 build() { # os arch folder suffix
-	for cmd in cmd/*/; do
-		name=$(basename "$cmd")
-		CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -ldflags "$flags" -o "$3/$name$4" "./$cmd"
+	for name in mf mf-task; do
+		CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -ldflags "$flags" -o "$3/$name$4" "./cmd/$name"
 	done
 }
 if [ "${1:-}" = all ]; then
