@@ -3,7 +3,7 @@
 #
 #   .cache/venv-tools      uv (installs the rest) and ruff
 #   .cache/venv-metaflow   the real Metaflow that runs are compared with
-#   .cache/venv-airflow    Airflow 3: loads every emitted DAG file
+#   .cache/venv-airflow    Airflow 3: loads every emitted DAG file, and runs some
 #   .cache/venv-airflow2   the oldest Airflow that DAG files are promised to load in
 #   .cache/asl             npm's asl-validator, and bin/node to run it with
 #
@@ -127,8 +127,27 @@ setup_asl() {
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
+# airflow_database NAME: an empty metadata database beside that Airflow, of which each test takes a copy.
+airflow_database() {
+	local dir=$cache/$1
+	if [ -f "$dir/database.stamp" ]; then
+		return
+	fi
+	say "making the database of .cache/$1"
+	rm -rf "$dir/home"
+	mkdir -p "$dir/home"
+	AIRFLOW_HOME=$dir/home AIRFLOW__CORE__LOAD_EXAMPLES=False \
+		"$dir/bin/airflow" db migrate >"$dir/home/migrate.log" 2>&1 || {
+		cat "$dir/home/migrate.log" >&2
+		die "airflow db migrate failed"
+	}
+	touch "$dir/database.stamp"
+}
+
 setup_tools
 setup_asl
 python_env venv-metaflow "$python" - "metaflow==$metaflow_version" editdistance==0.8.1
 python_env venv-airflow "$python" "$pins/airflow3.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
 python_env venv-airflow2 "$(python_up_to_3_12)" "$pins/airflow2.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
+airflow_database venv-airflow
+airflow_database venv-airflow2
