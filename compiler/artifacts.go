@@ -66,7 +66,7 @@ func newArtifacts(u *unit) *artifacts {
 func written(s *ir.Step) []ir.Use {
 	uses := append(append([]ir.Use{}, s.Writes...), s.Outputs...)
 	if name, _, ok := s.Catch(); ok && name != "" {
-		uses = append(uses, ir.Use{Name: name, Span: s.Decorator("catch").Span})
+		uses = append(uses, ir.Use{Name: name})
 	}
 	return uses
 }
@@ -75,18 +75,21 @@ func written(s *ir.Step) []ir.Use {
 func (a *artifacts) step(s *ir.Step) {
 	k := a.before(s)
 	inputs := *k // a join's inputs hold what the join itself drops
+	unseen := s.WritesUnknown || slices.ContainsFunc(s.Decorators, usersOwn)
 	if s.Join {
 		k.lost, k.written, k.join = inputs.lost.union(inputs.written), nil, s.Name
-		k.anything = s.WritesUnknown
-		if s.WritesUnknown {
+		k.anything = unseen
+		if unseen {
 			k.written = inputs.written
 		}
 	}
-	k.anything = k.anything || s.WritesUnknown
+	k.anything = k.anything || unseen
+	for _, use := range append(append([]ir.Use{}, s.Writes...), s.Outputs...) {
+		a.writes(s, use)
+	}
 	if uses := written(s); len(uses) > 0 {
 		k.written = k.written.clone(len(a.number))
 		for _, use := range uses {
-			a.writes(s, use)
 			k.written.set(a.number[use.Name])
 		}
 	}
@@ -109,6 +112,9 @@ func (a *artifacts) step(s *ir.Step) {
 		a.after[s.Name] = k
 	}
 }
+
+// usersOwn reports whether a decorator is the user's own code, which may write artifacts: such a name is "module.name".
+func usersOwn(d ir.Decorator) bool { return strings.Contains(d.Name, ".") }
 
 // before brings together what is known after each predecessor.
 func (a *artifacts) before(s *ir.Step) *knowledge {

@@ -89,6 +89,9 @@ func (u *unit) say(python, yaml string) string {
 	return python
 }
 
+// at names a decorator as the source writes it.
+func (u *unit) at(decorator string) string { return u.say("@"+decorator, decorator) }
+
 // near returns the detail "Did you mean x?" for a misspelt step name, or other where nothing is near.
 func (u *unit) near(step, other string) string {
 	if u.names == nil {

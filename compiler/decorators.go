@@ -48,8 +48,8 @@ func checkDecorators(u *unit) {
 			}
 		}
 		if b, k := s.Decorator("batch"), s.Decorator("kubernetes"); b != nil && k != nil {
-			u.add(diag.Errorf(first(b.Span, s.Span), "decorators-clash", "step %s has both @batch and @kubernetes", s.Name).
-				WithDetail("A step runs in one place. @resources works for both.").
+			u.add(diag.Errorf(first(b.Span, s.Span), "decorators-clash", "step %s has both %s and %s", s.Name, u.at("batch"), u.at("kubernetes")).
+				WithDetail("A step runs in one place. %s works for both.", u.at("resources")).
 				WithNote(first(k.Span, s.Span), "the other is here"))
 		}
 	}
@@ -63,14 +63,14 @@ func (u *unit) eachOnce(decorators []ir.Decorator, where string, span diag.Span)
 	for _, d := range decorators {
 		at := first(d.Span, span)
 		if d.Unknown {
-			u.add(diag.Warningf(at, "decorator-unknown", "%s has the decorator @%s, which mf does not know", where, d.Name).
+			u.add(diag.Warningf(at, "decorator-unknown", "%s has the decorator %s, which mf does not know", where, u.at(d.Name)).
 				WithDetail("%s", didYouMean(d.Name, knownDecorators,
 					"It is kept, but has no effect when mf runs or compiles the flow.")))
 			continue
 		}
 		earlier, taken := seen[d.Name]
-		if taken && !repeatable[d.Name] {
-			u.add(diag.Errorf(at, "decorator-duplicate", "%s has @%s twice", where, d.Name).
+		if taken && !repeatable[d.Name] && !usersOwn(d) {
+			u.add(diag.Errorf(at, "duplicate-decorator", "%s has %s twice", where, u.at(d.Name)).
 				WithNote(earlier, "the first one is here"))
 			continue
 		}
@@ -93,7 +93,7 @@ func (u *unit) number(d *ir.Decorator, name, where string, span diag.Span) (n fl
 			return n, true
 		}
 	}
-	u.add(diag.Errorf(span, "decorator-value", "%s has @%s with %s=%s, which is not a number", where, d.Name, name,
+	u.add(diag.Errorf(span, "decorator-value", "%s has %s with %s=%s, which is not a number", where, u.at(d.Name), name,
 		valueText(d.Attributes[name])))
 	return 0, false
 }
@@ -110,11 +110,12 @@ func valueText(v any) string {
 func checkRetry(u *unit, s *ir.Step, d *ir.Decorator) {
 	span := first(d.Span, s.Span)
 	if n, ok := u.number(d, "times", "step "+s.Name, span); ok && (n < 0 || n > maxRetries || n != math.Trunc(n)) {
-		u.add(diag.Errorf(span, "retry-times", "step %s has @retry with times=%v", s.Name, n).
-			WithDetail("A task is retried 0 to %d times: the datastore holds %d attempts, one of them for @catch.", maxRetries, ir.MaxAttempts))
+		u.add(diag.Errorf(span, "retry-times", "step %s has %s with times=%v", s.Name, u.at("retry"), n).
+			WithDetail("A task is retried 0 to %d times: the datastore holds %d attempts, one of them for %s.",
+				maxRetries, ir.MaxAttempts, u.at("catch")))
 	}
 	if n, ok := u.number(d, "minutes_between_retries", "step "+s.Name, span); ok && n < 0 {
-		u.add(diag.Errorf(span, "retry-pause", "step %s has @retry with minutes_between_retries=%v", s.Name, n).
+		u.add(diag.Errorf(span, "retry-pause", "step %s has %s with minutes_between_retries=%v", s.Name, u.at("retry"), n).
 			WithDetail("The pause before a retry is 0 minutes or more."))
 	}
 }
@@ -124,7 +125,7 @@ func checkCatch(u *unit, s *ir.Step, d *ir.Decorator) {
 	if s.Next != nil {
 		switch s.Next.Kind {
 		case ir.Foreach, ir.Parallel, ir.Switch:
-			u.add(diag.Errorf(span, "catch-on-split", "step %s has @catch and %s", s.Name, verbs[s.Next.Kind]).
+			u.add(diag.Errorf(span, "catch-on-split", "step %s has %s and %s", s.Name, u.at("catch"), verbs[s.Next.Kind]).
 				WithDetail("When its body fails, nothing says how to go on. Do what can fail in a step before it.").
 				WithNote(first(s.Next.Span, s.Span), "where it goes on"))
 		}
@@ -136,9 +137,9 @@ func checkCatch(u *unit, s *ir.Step, d *ir.Decorator) {
 	name, isText := v.(string)
 	switch {
 	case !isText || !identifier(name) || reservedArtifacts[name]:
-		u.add(diag.Errorf(span, "catch-var", "step %s has @catch with var=%s, which cannot be the name of an artifact", s.Name, valueText(v)))
+		u.add(diag.Errorf(span, "catch-var", "step %s has %s with var=%s, which cannot be the name of an artifact", s.Name, u.at("catch"), valueText(v)))
 	case u.flow.Parameter(name) != nil:
-		u.add(diag.Errorf(span, "catch-var", "step %s has @catch with var=%s, which is a parameter", s.Name, valueText(v)).
+		u.add(diag.Errorf(span, "catch-var", "step %s has %s with var=%s, which is a parameter", s.Name, u.at("catch"), valueText(v)).
 			WithDetail("A parameter cannot be written. Choose another name.").
 			WithNote(u.flow.Parameter(name).Span, "the parameter"))
 	}
@@ -147,19 +148,19 @@ func checkCatch(u *unit, s *ir.Step, d *ir.Decorator) {
 func checkTimeout(u *unit, s *ir.Step, d *ir.Decorator) {
 	span := first(d.Span, s.Span)
 	total, wrong := 0.0, false
-	for _, unit := range []string{"seconds", "minutes", "hours"} {
-		n, ok := u.number(d, unit, "step "+s.Name, span)
-		wrong = wrong || !ok && d.Attributes[unit] != nil
+	for _, part := range []string{"seconds", "minutes", "hours"} {
+		n, ok := u.number(d, part, "step "+s.Name, span)
+		wrong = wrong || !ok && d.Attributes[part] != nil
 		if n < 0 {
 			wrong = true
-			u.add(diag.Errorf(span, "timeout-value", "step %s has @timeout with %s=%v", s.Name, unit, n).
+			u.add(diag.Errorf(span, "timeout-value", "step %s has %s with %s=%v", s.Name, u.at("timeout"), part, n).
 				WithDetail("A timeout is longer than nothing."))
 		}
 		total += n
 	}
 	if total == 0 && !wrong {
-		u.add(diag.Errorf(span, "timeout-value", "step %s has @timeout without a time", s.Name).
-			WithDetail("Say how long an attempt may take, in seconds, minutes and hours, such as @timeout(minutes=10)."))
+		u.add(diag.Errorf(span, "timeout-value", "step %s has %s without a time", s.Name, u.at("timeout")).
+			WithDetail("Say how long an attempt may take, such as %s.", u.say("@timeout(minutes=10)", "timeout: {minutes: 10}")))
 	}
 }
 
@@ -167,7 +168,7 @@ func checkEnvironment(u *unit, s *ir.Step, d *ir.Decorator) {
 	vars := d.Attributes["vars"]
 	m, ok := vars.(map[string]any)
 	if vars != nil && !ok {
-		u.add(diag.Errorf(first(d.Span, s.Span), "environment-vars", "step %s has @environment with vars=%s, which is not a map", s.Name, valueText(vars)))
+		u.add(diag.Errorf(first(d.Span, s.Span), "environment-vars", "step %s has %s with vars=%s, which is not a map", s.Name, u.at("environment"), valueText(vars)))
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -193,7 +194,7 @@ func checkAmounts(u *unit, s *ir.Step, d *ir.Decorator) {
 	for _, a := range amounts {
 		n, ok := u.number(d, a.name, "step "+s.Name, span)
 		if ok && (n < 0 || n == 0 && !a.zero) {
-			u.add(diag.Errorf(span, "resources-amount", "step %s has @%s with %s=%v", s.Name, d.Name, a.name, n).
+			u.add(diag.Errorf(span, "resources-amount", "step %s has %s with %s=%v", s.Name, u.at(d.Name), a.name, n).
 				WithDetail("Ask for more than nothing, or leave %s out for the default.", a.name))
 		}
 	}
@@ -217,14 +218,14 @@ func (u *unit) checkProject() {
 	}{{"name", p.Name, true}, {"branch", p.Branch, false}} {
 		switch {
 		case part.value == "" && part.needed:
-			u.add(diag.Errorf(span, "project-name", "@project of flow %s has no name", u.flow.Name).
+			u.add(diag.Errorf(span, "project-name", "%s of flow %s has no name", u.at("project"), u.flow.Name).
 				WithDetail("%s", u.say("Write @project(name='my_project').", "Write project: {name: my_project}.")))
 		case part.value == "":
 		case !projectName.MatchString(part.value):
-			u.add(diag.Errorf(span, "project-name", "@project of flow %s has the %s %q", u.flow.Name, part.what, part.value).
+			u.add(diag.Errorf(span, "project-name", "%s of flow %s has the %s %q", u.at("project"), u.flow.Name, part.what, part.value).
 				WithDetail("It consists of the letters a to z, digits and underscores."))
 		case len(part.value) > maxProjectName:
-			u.add(diag.Errorf(span, "project-name", "@project of flow %s has a %s longer than %d characters", u.flow.Name, part.what, maxProjectName))
+			u.add(diag.Errorf(span, "project-name", "%s of flow %s has a %s longer than %d characters", u.at("project"), u.flow.Name, part.what, maxProjectName))
 		}
 	}
 }

@@ -60,7 +60,7 @@ func checkDuplicates(u *unit) {
 			continue
 		}
 		if earlier := seen[s.Name]; earlier != nil {
-			u.add(diag.Errorf(s.Span, "step-duplicate", "there are two steps named %s", s.Name).
+			u.add(diag.Errorf(s.Span, "duplicate-step", "there are two steps named %s", s.Name).
 				WithNote(earlier.Span, "the first one is here"))
 			continue
 		}

@@ -28,6 +28,9 @@ func checkReachability(u *unit) {
 	}
 	for _, name := range u.heads(unreachable, cut) {
 		s := u.graph.Step(name)
+		if name == u.flow.End && len(cycles) > 0 {
+			continue // all ways to it end in a circle
+		}
 		u.add(diag.Errorf(s.Span, "step-unreachable", "no path leads from the start step %s to step %s", u.flow.Start, name).
 			WithDetail("%s", u.say("Name it in the self.next() of another step, or remove it.",
 				"Name it in the next of another step, or remove it.")))
@@ -48,7 +51,7 @@ func (u *unit) structureErrors() bool {
 	for _, d := range u.found {
 		switch d.Code {
 		case "step-unknown", "next-missing", "start-missing", "end-missing", "start-ambiguous", "end-ambiguous",
-			"step-duplicate", "no-steps", "next-targets", "end-continues":
+			"duplicate-step", "no-steps", "next-targets", "end-continues":
 			return true
 		}
 	}

@@ -19,8 +19,8 @@ func checkSchedule(u *unit) {
 	}
 	on, finish := u.flow.Decorator("trigger"), u.flow.Decorator("trigger_on_finish")
 	if on != nil && finish != nil {
-		u.add(diag.Errorf(first(finish.Span, u.flowSpan()), "decorators-clash", "flow %s has both @trigger and @trigger_on_finish",
-			u.flow.Name).
+		u.add(diag.Errorf(first(finish.Span, u.flowSpan()), "decorators-clash", "flow %s has both %s and %s",
+			u.flow.Name, u.at("trigger"), u.at("trigger_on_finish")).
 			WithDetail("A flow is triggered in one way.").
 			WithNote(first(on.Span, u.flowSpan()), "the other is here"))
 	}
@@ -71,11 +71,11 @@ func (u *unit) trigger(d *ir.Decorator) {
 	span := first(d.Span, u.flowSpan())
 	switch {
 	case hasOne && hasMany:
-		u.add(diag.Errorf(span, "trigger-events", "@%s of flow %s has both %s and %s", d.Name, u.flow.Name, one, many).
+		u.add(diag.Errorf(span, "trigger-events", "%s of flow %s has both %s and %s", u.at(d.Name), u.flow.Name, one, many).
 			WithDetail("Use one of them."))
 	case !hasOne && !hasMany:
-		u.add(diag.Errorf(span, "trigger-events", "@%s of flow %s names no %s", d.Name, u.flow.Name, one).
-			WithDetail("Write @%s(%s='name').", d.Name, one))
+		u.add(diag.Errorf(span, "trigger-events", "%s of flow %s names no %s", u.at(d.Name), u.flow.Name, one).
+			WithDetail("%s", u.say("Write @"+d.Name+"("+one+"='name').", "Write "+d.Name+": {"+one+": name}.")))
 	}
 }
 

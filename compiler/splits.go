@@ -95,7 +95,7 @@ func (u *unit) meeting(s *ir.Step, f ir.Fault) {
 			list(f.Branches), f.Splits[0], s.Name).WithDetail("%s", asJoin)
 	} else {
 		d = diag.Errorf(s.Span, "branches-cross", "step %s is reached from inside and outside of a split: %s", s.Name, u.ways(f)).
-			WithDetail("The branches of a split lead to its join and nowhere else. %s", asJoin)
+			WithDetail("The branches of a split lead to its join and nowhere else.")
 	}
 	u.add(u.noteSplits(d, f.Splits))
 }
@@ -122,19 +122,20 @@ func checkParallel(u *unit) {
 		if gang == nil {
 			gang = s.Decorator("pytorch_parallel")
 		}
-		called := false
+		called, asGang := false, false
 		for _, name := range u.graph.Predecessors(s.Name) {
 			p := u.graph.Step(name)
-			called = true
-			switch parallel := p.Next.Kind == ir.Parallel; {
+			parallel := p.Next.Kind == ir.Parallel
+			called, asGang = true, asGang || parallel
+			switch {
 			case parallel && gang == nil:
-				u.add(diag.Errorf(s.Span, "parallel-missing", "step %s is run as a gang by step %s, but has no @parallel", s.Name, name).
-					WithDetail("Add @parallel to it.").
+				u.add(diag.Errorf(s.Span, "parallel-missing", "step %s is run as a gang by step %s, but has no %s", s.Name, name, u.at("parallel")).
+					WithDetail("Add %s to it.", u.at("parallel")).
 					WithNote(first(p.Next.Span, p.Span), "num_parallel is here"))
 			case !parallel && gang != nil:
-				u.add(diag.Errorf(first(gang.Span, s.Span), "parallel-unused", "step %s has @%s, but step %s goes on to it without num_parallel",
-					s.Name, gang.Name, name).
-					WithDetail("Write self.next(self.%s, num_parallel=4) there, or take @%s away.", s.Name, gang.Name).
+				u.add(diag.Errorf(first(gang.Span, s.Span), "parallel-unused", "step %s has %s, but step %s goes on to it without num_parallel",
+					s.Name, u.at(gang.Name), name).
+					WithDetail("Go on with num_parallel there, or take %s away.", u.at(gang.Name)).
 					WithNote(first(p.Next.Span, p.Span), "where it goes on"))
 			}
 		}
@@ -142,11 +143,12 @@ func checkParallel(u *unit) {
 			continue
 		}
 		if !called {
-			u.add(diag.Errorf(first(gang.Span, s.Span), "parallel-unused", "step %s has @%s, but no step runs it with num_parallel",
-				s.Name, gang.Name).WithDetail("Take @%s away, or put a step before it that goes on with num_parallel.", gang.Name))
+			u.add(diag.Errorf(first(gang.Span, s.Span), "parallel-unused", "step %s has %s, but no step runs it with num_parallel",
+				s.Name, u.at(gang.Name)).
+				WithDetail("Take %s away, or put a step before it that goes on with num_parallel.", u.at(gang.Name)))
 		}
 		for _, next := range u.graph.Successors(s.Name) {
-			if t := u.graph.Step(next); !t.Join {
+			if t := u.graph.Step(next); asGang && !t.Join {
 				u.add(diag.Errorf(t.Span, "parallel-not-joined", "step %s follows the gang of step %s, but is not a join", next, s.Name).
 					WithDetail("%s", u.say(fmt.Sprintf("Make it one: def %s(self, inputs).", next), "Make it one with join: true.")))
 			}

@@ -124,16 +124,19 @@ func (g *Graph) meet(v int, ways []way, blamed []bool) *frame {
 	if same {
 		return ways[0].frame
 	}
-	f := Fault{Kind: MeetsOutsideJoin, Step: g.name(v)}
-	g.concern(&f, ways, blamed)
-	g.fault(f)
+	g.concern(Fault{Kind: MeetsOutsideJoin, Step: g.name(v)}, ways, blamed)
 	return shallow
 }
 
-// concern lists the splits, branches and steps of the ways in a fault, and marks the splits as blamed, so that they are not
-// reported again as not joined.
-func (g *Graph) concern(f *Fault, ways []way, blamed []bool) {
+// concern reports a fault with the splits, branches and steps of the ways. It marks the splits as blamed: what a fault has been
+// reported for is the likely cause of others behind it, which are left out.
+func (g *Graph) concern(f Fault, ways []way, blamed []bool) {
 	splits, branches := map[int]bool{}, map[*frame]bool{}
+	for _, w := range ways {
+		if w.frame != nil && blamed[w.frame.split] {
+			return
+		}
+	}
 	for _, w := range ways {
 		f.Steps = append(f.Steps, g.name(w.from))
 		split := -1
@@ -152,6 +155,7 @@ func (g *Graph) concern(f *Fault, ways []way, blamed []bool) {
 			blamed[outer.split] = true
 		}
 	}
+	g.fault(f)
 }
 
 // nestJoin finds the split that v joins, records the pair and gives v the frame around it.
@@ -167,9 +171,7 @@ func (g *Graph) nestJoin(v int, ways []way, blamed []bool) {
 		}
 	}
 	if unrelated {
-		f := Fault{Kind: JoinOfUnrelated, Step: g.name(v)}
-		g.concern(&f, ways, blamed)
-		g.fault(f)
+		g.concern(Fault{Kind: JoinOfUnrelated, Step: g.name(v)}, ways, blamed)
 		g.nesting.frame[v] = innermost.outer
 		return
 	}

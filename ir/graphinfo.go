@@ -175,6 +175,12 @@ func (g *Graph) structureSizes() []int {
 			for _, v := range g.succ[u] {
 				n = min(n+max(sizes[v]-sizes[g.nesting.join[u]], 0), maxStructure+1)
 			}
+		case next != nil && next.Kind == Switch:
+			for _, c := range next.Cases {
+				if v, ok := g.index[c.Step]; ok && v != u && g.rank[v] > g.rank[u] {
+					n = min(n+sizes[v], maxStructure+1)
+				}
+			}
 		case next != nil:
 			for _, v := range g.succ[u] {
 				n = min(n+sizes[v], maxStructure+1)
@@ -238,10 +244,20 @@ func (w *structureWriter) block(from, to int) []any {
 	return list
 }
 
+// branches lists the branches of a split or switch; a switch has one for each case.
 func (w *structureWriter) branches(at, to int) []any {
 	list := make([]any, 0, len(w.g.succ[at]))
-	for _, v := range w.g.succ[at] {
-		list = append(list, w.block(v, to))
+	next := w.g.steps[at].Next
+	if next.Kind != Switch {
+		for _, v := range w.g.succ[at] {
+			list = append(list, w.block(v, to))
+		}
+		return list
+	}
+	for _, c := range next.Cases {
+		if v, ok := w.g.index[c.Step]; ok && v != at {
+			list = append(list, w.block(v, to))
+		}
 	}
 	return list
 }
