@@ -232,7 +232,7 @@ func (a *app) check(ctx context.Context, flowPath, target, format string, flags 
 			return err
 		}
 	} else if !a.flags.quiet && format == "text" {
-		fmt.Fprintf(a.stderr, "%s: flow %s is fine: %d steps\n", arg, flow.Name, len(flow.Steps))
+		fmt.Fprintf(a.stderr, "%s: flow %s is fine: %s\n", arg, flow.Name, plural(len(flow.Steps), "step"))
 	}
 	if list.HasErrors() || flow == nil {
 		return failed

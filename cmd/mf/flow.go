@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -31,20 +32,16 @@ func parseFlowArg(arg string) (flowArg, error) {
 	if i := strings.LastIndex(arg, ".py:"); i >= 0 {
 		f.path, f.class = arg[:i+3], arg[i+4:]
 	}
-	switch filepath.Ext(f.path) {
-	case ".py", ".yaml", ".yml":
-	default:
-		return f, usagef("%s is not a flow: a flow is a .py, .yaml or .yml file", arg)
-	}
 	info, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return f, usagef("there is no file %s", f.path)
-	}
-	if err != nil {
-		return f, fmt.Errorf("reading the flow: %w", err)
-	}
-	if info.IsDir() {
+	switch {
+	case err == nil && info.IsDir():
 		return f, usagef("%s is a folder; name the flow file in it", f.path)
+	case !slices.Contains([]string{".py", ".yaml", ".yml"}, filepath.Ext(f.path)):
+		return f, usagef("%s is not a flow: a flow is a .py, .yaml or .yml file", arg)
+	case errors.Is(err, fs.ErrNotExist):
+		return f, usagef("there is no file %s", f.path)
+	case err != nil:
+		return f, fmt.Errorf("reading the flow: %w", err)
 	}
 	return f, nil
 }

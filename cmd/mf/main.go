@@ -54,6 +54,8 @@ type app struct {
 	environ        []string
 	now            func() time.Time
 	flags          globalFlags
+	// started is set once a verb runs: errors before are about how it was called.
+	started bool
 }
 
 // globalFlags are understood by every verb.
@@ -113,8 +115,43 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	return a.report(a.execute(ctx, root))
+}
+
+// execute runs the verb. What cobra finds wrong with the command line is wrong usage.
+func (a *app) execute(ctx context.Context, root *cobra.Command) error {
+	a.started = false
+	a.watchStart(root)
 	err := root.ExecuteContext(ctx)
-	return a.report(err)
+	var exit *exitError
+	if err != nil && !a.started && !errors.As(err, &exit) {
+		return usagef("%s", misuse(err.Error()))
+	}
+	return err
+}
+
+// misuse makes one line of cobra's words about an unknown command.
+func misuse(text string) string {
+	text, meant, ok := strings.Cut(strings.TrimSpace(text), "\n\nDid you mean this?")
+	if text = strings.TrimSuffix(text, ` for "mf"`); ok {
+		text += " (did you mean " + strings.Join(strings.Fields(meant), ", ") + "?)"
+	}
+	return text + "; see mf --help"
+}
+
+func (a *app) watchStart(cmd *cobra.Command) {
+	if verb := cmd.RunE; verb != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if err := a.checkColor(); err != nil {
+				return err
+			}
+			a.started = true
+			return verb(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.watchStart(sub)
+	}
 }
 
 // report prints what went wrong and chooses the exit code.
@@ -158,7 +195,7 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v; see mf %s --help", err, cmd.Name())
+		return usagef("%v; see %s --help", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().BoolVar(&a.flags.quiet, "quiet", false, "print results and errors only")
 	root.PersistentFlags().StringVar(&a.flags.color, "color", "auto", "colour: auto, always or never")
@@ -176,6 +213,45 @@ func exactly(names ...string) cobra.PositionalArgs {
 		if len(args) == len(names) {
 			return nil
 		}
-		return usagef("mf %s takes %s; got %d arguments", cmd.Name(), strings.Join(names, " and "), len(args))
+		return usagef("%s takes %s; got %s", cmd.CommandPath(), strings.Join(names, " and "), plural(len(args), "argument"))
 	}
+}
+
+// atMost wants the arguments, named in the message, or fewer.
+func atMost(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) <= len(names):
+			return nil
+		case len(names) == 0:
+			return usagef("%s takes no arguments; got %s", cmd.CommandPath(), plural(len(args), "argument"))
+		}
+		return usagef("%s takes at most %s; got %s", cmd.CommandPath(), strings.Join(names, " and "), plural(len(args), "argument"))
+	}
+}
+
+// group makes a command of its subcommands, of which one must be named.
+func group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
+	names := make([]string, len(subs))
+	for i, sub := range subs {
+		names[i] = sub.Name()
+	}
+	cmd.AddCommand(subs...)
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		what := "needs a command"
+		if len(args) > 0 {
+			what = fmt.Sprintf("has no command %q", args[0])
+		}
+		return usagef("%s %s; it is one of %s", cmd.CommandPath(), what, strings.Join(names, ", "))
+	}
+	return cmd
+}
+
+// plural counts things: "1 task", "2 tasks".
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

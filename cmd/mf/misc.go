@@ -25,12 +25,14 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "init [DIR]", Short: "Write a small flow to start from",
 		Long: "Write a small flow to start from: flow.py, or flow.yaml with --yaml. An existing file is never replaced.",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMost("DIR"),
 	}
 	cmd.Flags().BoolVar(&python, "python", false, "a Python flow (the default)")
 	cmd.Flags().BoolVar(&yamlFlow, "yaml", false, "a YAML flow, whose steps are any command")
-	cmd.MarkFlagsMutuallyExclusive("python", "yaml")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if python && yamlFlow {
+			return usagef("mf init takes one of --python and --yaml")
+		}
 		dir, name := ".", "flow.py"
 		if len(args) == 1 {
 			dir = args[0]
@@ -72,7 +74,7 @@ func (a *app) init(dir, name string) error {
 
 func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "schema", Short: "Print the JSON Schema of YAML flows", Args: cobra.NoArgs,
+		Use: "schema", Short: "Print the JSON Schema of YAML flows", Args: atMost(),
 		Long: "Print the JSON Schema of YAML flows, which editors use for completion and checks.",
 		RunE: func(*cobra.Command, []string) error {
 			_, err := a.stdout.Write(yaml.Schema())
@@ -83,7 +85,7 @@ func (a *app) schemaCommand() *cobra.Command {
 
 func (a *app) versionCommand() *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: atMost()}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if !asJSON {
@@ -107,7 +109,7 @@ func (a *app) writeJSON(v any) error {
 func (a *app) configCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "config [KEY]", Short: "Show settings and where each came from", Args: cobra.MaximumNArgs(1),
+		Use: "config [KEY]", Short: "Show settings and where each came from", Args: atMost("KEY"),
 		Long: "Show the settings that hold in this folder, and where each came from. Settings are looked for in the\n" +
 			"environment (MF_KEY), in the nearest mf.yaml, in Metaflow's environment variables and configuration, in\n" +
 			"this order. mf config sdk-path prints the folder that \"python flow.py run\" needs in PYTHONPATH.",

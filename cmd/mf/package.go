@@ -27,8 +27,7 @@ func (a *app) packageCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.packageSave(cmd.Context(), args[0], out) },
 	}
 	save.Flags().StringVarP(&out, "output", "o", "", "file to write to (default: FLOW.tgz)")
-	cmd.AddCommand(list, save)
-	return cmd
+	return group(cmd, list, save)
 }
 
 func (a *app) packageList(flowPath string, asJSON bool) error {
@@ -55,7 +54,7 @@ func (a *app) packageList(flowPath string, asJSON bool) error {
 		fmt.Fprintf(a.stdout, "%10d  %s\n", f.Size, f.Path)
 	}
 	if !a.flags.quiet {
-		fmt.Fprintf(a.stderr, "%d files, %d bytes\n", len(sorted), total)
+		fmt.Fprintf(a.stderr, "%s, %s\n", plural(len(sorted), "file"), plural(int(total), "byte"))
 	}
 	return err
 }
@@ -96,6 +95,9 @@ func (a *app) packageSave(ctx context.Context, flowPath, out string) error {
 	}
 	defer os.Remove(f.Name())
 	err = codepackage.Write(f, folder, files, codepackage.Extra{Path: ".mf_meta/ir.json", Data: irJSON})
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}

@@ -20,7 +20,7 @@ func (a *app) pythonCommand() *cobra.Command {
 			root.SetIn(a.stdin)
 			root.SetOut(a.stdout)
 			root.SetErr(a.stderr)
-			return root.ExecuteContext(cmd.Context())
+			return a.execute(cmd.Context(), root)
 		},
 	}
 }

@@ -40,7 +40,11 @@ func (a *app) openRecords(ctx context.Context, dir string) (*records, error) {
 	if _, err := os.Stat(home); errors.Is(err, os.ErrNotExist) {
 		return nil, &exitError{exitFailed, fmt.Errorf("there are no runs here (looked for %s); start one with: mf run FLOW", home)}
 	}
-	store, meta, err := openHome(ctx, home, root)
+	store, err := openStore(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := openMeta(ctx, home, root)
 	if err != nil {
 		return nil, err
 	}

@@ -52,11 +52,15 @@ func (a *app) resumeFlow(ctx context.Context, flow, step string, flags runFlags)
 	if step != "" && s.flow.Step(step) == nil {
 		return usagef("flow %s has no step %q", s.flow.Name, step)
 	}
-	if err := s.openStores(ctx); err != nil {
+	// A run that is not there must leave nothing behind, so nothing is made before it has been found.
+	if err := s.findStore(ctx); err != nil {
 		return err
 	}
 	origin, err := s.findOrigin(ctx)
 	if err != nil {
+		return err
+	}
+	if err := s.openStores(ctx); err != nil {
 		return err
 	}
 	return s.execute(ctx, nil, local.Options{Origin: origin, RerunStep: step})

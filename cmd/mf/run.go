@@ -29,6 +29,8 @@ type runFlags struct {
 	json       bool
 	namespace  string
 	origin     string
+	branch     string
+	production bool
 }
 
 func (f *runFlags) register(fs *pflag.FlagSet) {
@@ -41,6 +43,8 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.runIDFile, "run-id-file", "", "file to write the run's id to, before the first task")
 	fs.BoolVar(&f.json, "json", false, "events as JSON lines on standard output")
 	fs.StringVar(&f.namespace, "namespace", "", "namespace that the flow's own client calls see")
+	fs.StringVar(&f.branch, "branch", "", "branch of the project, for flows with @project")
+	fs.BoolVar(&f.production, "production", false, "run in the project's production branch")
 	_ = fs.MarkHidden("max-num-splits")
 }
 
@@ -65,6 +69,9 @@ func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) er
 	flags.register(fs)
 	arg, help, err := firstPass(fs, args)
 	if err != nil {
+		return err
+	}
+	if err := a.checkColor(); err != nil {
 		return err
 	}
 	if arg == "" {

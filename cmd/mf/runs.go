@@ -53,7 +53,7 @@ func (a *app) runsCommand() *cobra.Command {
 	var status string
 	var tags []string
 	cmd := &cobra.Command{
-		Use: "runs [FLOW]", Short: "List the runs here, newest first", Args: cobra.MaximumNArgs(1),
+		Use: "runs [FLOW]", Short: "List the runs here, newest first", Args: atMost("FLOW"),
 		Long: "List the runs made in this folder, newest first. FLOW is a flow's name or its file.",
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
@@ -237,13 +237,12 @@ func (a *app) tagCommand() *cobra.Command {
 			},
 		}
 	}
-	cmd.AddCommand(
+	return group(cmd,
 		mutate("add", "Add tags", func(tags []string) ([]string, []string) { return tags, nil }),
 		mutate("remove", "Remove tags", func(tags []string) ([]string, []string) { return nil, tags }),
 		&cobra.Command{Use: "list RUN", Short: "List tags", Args: exactly("RUN"),
 			RunE: func(cmd *cobra.Command, args []string) error { return a.tag(cmd.Context(), args[0], nil, nil) }},
 	)
-	return cmd
 }
 
 func (a *app) tag(ctx context.Context, path string, add, remove []string) error {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/compiler"
 	"github.com/mf-run/mf/compiler/python"
 	"github.com/mf-run/mf/datastore"
@@ -42,7 +43,8 @@ type session struct {
 	zygote        *worker.Zygote
 	pythonVersion string
 
-	root     string
+	home, root string
+	// store is set before meta and recorder: what only looks for a run makes nothing.
 	store    *datastore.Store
 	meta     *sqlite.Store
 	recorder metadata.Recorder
@@ -131,43 +133,54 @@ func (s *session) Launch(stdout, stderr *os.File) (*worker.Process, error) {
 	return s.zygote.Fork(stdout, stderr)
 }
 
-// openStores opens the datastore and the metadata of this folder.
-func (s *session) openStores(ctx context.Context) error {
-	home, err := s.config.home(s.arg.dir())
-	if err != nil {
+// findStore finds the datastore of this folder. It makes nothing.
+func (s *session) findStore(ctx context.Context) (err error) {
+	if s.home, err = s.config.home(s.arg.dir()); err != nil {
 		return err
 	}
 	if s.root, err = s.config.datastoreRoot(s.arg.dir()); err != nil {
 		return err
 	}
-	s.store, s.meta, err = openHome(ctx, home, s.root)
-	if err != nil {
+	s.store, err = openStore(ctx, s.root)
+	return err
+}
+
+// openStores opens the datastore and the metadata of this folder, making them where they are not there yet.
+func (s *session) openStores(ctx context.Context) error {
+	if s.store == nil {
+		if err := s.findStore(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.meta, err = openMeta(ctx, s.home, s.root); err != nil {
 		return err
 	}
 	s.recorder = metadata.Tee(s.meta, metaflowdir.New(s.root, s.app.now))
 	return nil
 }
 
-// openHome opens the stores of a folder, making them where they are not there yet.
-func openHome(ctx context.Context, home, root string) (*datastore.Store, *sqlite.Store, error) {
-	for _, dir := range []string{home, root} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, nil, fmt.Errorf("making the folder for runs: %w", err)
-		}
-	}
+// openStore opens a datastore that need not exist yet.
+func openStore(ctx context.Context, root string) (*datastore.Store, error) {
 	backend, err := dslocal.Open(root)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the datastore: %w", err)
+		return nil, fmt.Errorf("opening the datastore: %w", err)
 	}
 	store := datastore.New(backend)
 	if err := store.CheckFormat(ctx); err != nil {
-		return nil, nil, fmt.Errorf("opening the datastore: %w", err)
+		return nil, fmt.Errorf("opening the datastore: %w", err)
 	}
-	meta, err := sqlite.Open(ctx, filepath.Join(home, "metadata.db"), sqlite.Options{Now: time.Now})
-	if err != nil {
-		return nil, nil, fmt.Errorf("opening the metadata: %w", err)
+	return store, nil
+}
+
+// openMeta opens the metadata of a folder, making both folders and the database where they are not there yet.
+func openMeta(ctx context.Context, home, root string) (*sqlite.Store, error) {
+	for _, dir := range []string{home, root} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("making the folder for runs: %w", err)
+		}
 	}
-	return store, meta, nil
+	return sqlite.Open(ctx, filepath.Join(home, "metadata.db"), sqlite.Options{Now: time.Now})
 }
 
 func (s *session) close() {
@@ -205,6 +218,9 @@ func (s *session) newRun(tmp string, opt local.Options) (*runtime.Run, error) {
 	if s.zygote != nil {
 		r.Python = s
 	}
+	if err := s.setProject(r, user); err != nil {
+		return nil, err
+	}
 	if opt.Origin != nil {
 		r.Origin = opt.Origin.RunID
 		r.Rows.OriginRun = opt.Origin.RunID
@@ -215,6 +231,22 @@ func (s *session) newRun(tmp string, opt local.Options) (*runtime.Run, error) {
 		}
 	}
 	return r, nil
+}
+
+// setProject reads @project.
+func (s *session) setProject(r *runtime.Run, user string) error {
+	project, list := backends.ProjectOf(s.flow, backends.Options{Branch: s.flags.branch, Production: s.flags.production, User: user})
+	s.app.printDiagnostics(s.arg, list)
+	if list.HasErrors() {
+		return failed
+	}
+	if project == nil {
+		return nil
+	}
+	r.Project = &runtime.Project{Name: project.Name, Branch: project.Branch, FlowName: project.FlowName,
+		IsUserBranch: project.UserBranch, IsProduction: project.Production}
+	r.Rows.SystemTags = append(r.Rows.SystemTags, "project:"+project.Name, "project_branch:"+project.Branch)
+	return nil
 }
 
 // taskEnv lets Metaflow's own client, used inside a step, find this run.

@@ -10,6 +10,5 @@ import (
 func (a *app) taskCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "__task", Hidden: true, Short: "Read and write artifacts from inside a command step"}
 	tool := &tasktool.Tool{Stdin: a.stdin, Stdout: a.stdout, Dir: a.env("MF_TASK_DIR")}
-	cmd.AddCommand(tool.Commands()...)
-	return cmd
+	return group(cmd, tool.Commands()...)
 }

@@ -24,6 +24,15 @@ func (a *app) colored(w io.Writer) bool {
 	return isTerminal(w) && a.env("NO_COLOR") == "" && a.env("TERM") != "dumb"
 }
 
+// checkColor refuses a --color that means nothing.
+func (a *app) checkColor() error {
+	switch a.flags.color {
+	case "auto", "always", "never":
+		return nil
+	}
+	return usagef("--color is auto, always or never, not %q", a.flags.color)
+}
+
 // paint wraps text in an ANSI colour.
 func paint(on bool, code, text string) string {
 	if !on {
