@@ -230,7 +230,7 @@ func openStore(t *testing.T, root string) *datastore.Store {
 // contractFlows are flows of the corpus that have every form of graph.
 var contractFlows = []string{
 	"linear", "split", "split-nested", "split-in-foreach", "foreach", "foreach-nested", "foreach-body", "foreach-in-split",
-	"merge-artifacts", "retry", "catch", "switch", "switch-nested", "switch-in-foreach", "switch-sequence", "recursion",
+	"merge-artifacts", "retry", "switch", "switch-nested", "switch-in-foreach", "switch-sequence", "recursion",
 	"recursion-in-foreach", "parameters", "one-step-any-name", "custom-endpoints",
 	"yaml-three-languages", "yaml-foreach-nested", "yaml-switch", "yaml-recursion", "yaml-split-in-foreach",
 }

@@ -42,7 +42,7 @@ func (a *attempt) put(name string, art datastore.Artifact) {
 // caught reports whether @catch swallows the failure: not while attempts are left.
 func (a *attempt) caught() bool {
 	_, _, catches := a.task.Step.Catch()
-	return catches && a.task.Attempt >= a.task.Retries && !a.failure.Stopped
+	return catches && a.task.Try >= a.task.Retries && !a.failure.Stopped
 }
 
 // fallback is the outcome of an attempt past the user's own: the step's code crashed on every one of them and @catch
@@ -57,7 +57,7 @@ func (a *attempt) fallback() *Failure {
 func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	r, t := a.run, a.task
 	out := Outcome{Failure: a.failure, Usage: a.usage}
-	ok := a.failure == nil || (a.caught() && (a.failure.Signal == 0 || t.Attempt > t.Retries))
+	ok := a.failure == nil || (a.caught() && (a.failure.Signal == 0 || t.fallback()))
 	if ok && a.failure != nil {
 		a.taken = a.staticTransition()
 	}

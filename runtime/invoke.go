@@ -85,6 +85,7 @@ func (i *Invocation) Execute(ctx context.Context, step string, path ir.SplitPath
 		return Outcome{}, fmt.Errorf("finding the inputs of %s: %w", ref, err)
 	}
 	task.Ref = ref
+	task.Try = attempt
 	if task.Attempt, err = i.freeAttempt(ctx, ref, attempt); err != nil {
 		return Outcome{}, err
 	}

@@ -69,8 +69,12 @@ type Task struct {
 	Path ir.SplitPath
 	// Iteration is ir.NoIteration but for recursive steps.
 	Iteration int
-	Attempt   int
-	Stack     []Frame
+	// Attempt is the number under which the attempt is recorded.
+	Attempt int
+	// Try counts the attempts of this round, from 0, which decides about retries and @catch. It is less than Attempt where
+	// an engine starts anew after all attempts have failed.
+	Try   int
+	Stack []Frame
 	// Inputs are the results the task starts from: none for the start step, one for most, several for a join, in the
 	// order of the split.
 	Inputs []*Result
@@ -78,6 +82,12 @@ type Task struct {
 	Retries int
 	// Gang places the task in a gang; nil outside.
 	Gang *Gang
+}
+
+// fallback reports whether the attempt only records, under @catch, that all of the step's own attempts crashed.
+func (t *Task) fallback() bool {
+	_, _, catches := t.Step.Catch()
+	return catches && t.Try > t.Retries
 }
 
 // Gang is a task's place among cooperating tasks.
@@ -187,7 +197,7 @@ func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 	}
 	var err error
 	switch {
-	case t.Attempt > t.Retries:
+	case t.fallback():
 		a.failure = a.fallback()
 	case t.Step.Command != nil:
 		err = a.runCommand(ctx)

@@ -229,6 +229,7 @@ func (s *scheduler) ended(p *pending, out runtime.Outcome, err error, took time.
 func (s *scheduler) retry(p *pending, pause time.Duration) {
 	next := *p.task
 	next.Attempt++
+	next.Try++
 	again := func() { s.ready = append(s.ready, &pending{task: &next, dirty: p.dirty}) }
 	if pause == 0 {
 		again()
