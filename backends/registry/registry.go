@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/backends/airflow"
 	"github.com/mf-run/mf/backends/argo"
 	"github.com/mf-run/mf/backends/irjson"
 	"github.com/mf-run/mf/backends/stepfunctions"
@@ -18,6 +19,7 @@ func All() []backends.Backend {
 	return []backends.Backend{
 		argo.Backend{},
 		stepfunctions.Backend{},
+		airflow.Backend{},
 		irjson.Backend{},
 	}
 }
