@@ -10,11 +10,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/mf-run/mf/cmd/internal/tasktool"
 	"github.com/mf-run/mf/diag"
@@ -130,6 +132,16 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	return err
 }
 
+// flagMessage says what is wrong with a flag, without the words of Go's number parsers.
+func flagMessage(err error) string {
+	var bad *pflag.InvalidValueError
+	var number *strconv.NumError
+	if errors.As(err, &bad) && errors.As(err, &number) {
+		return fmt.Sprintf("--%s takes a whole number, not %q", bad.GetFlag().Name, bad.GetValue())
+	}
+	return err.Error()
+}
+
 // misuse makes one line of cobra's words about an unknown command.
 func misuse(text string) string {
 	text, meant, ok := strings.Cut(strings.TrimSpace(text), "\n\nDid you mean this?")
@@ -195,7 +207,18 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v; see %s --help", err, cmd.CommandPath())
+		return usagef("%s; see %s --help", flagMessage(err), cmd.CommandPath())
+	})
+	root.SetHelpCommand(&cobra.Command{
+		Use: "help [COMMAND]", Short: "Say how a command is used",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no command %q; see mf --help", strings.Join(args, " "))
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
 	})
 	root.PersistentFlags().BoolVar(&a.flags.quiet, "quiet", false, "print results and errors only")
 	root.PersistentFlags().StringVar(&a.flags.color, "color", "auto", "colour: auto, always or never")

@@ -21,8 +21,8 @@ import (
 // runFlags are the flags of run and resume.
 type runFlags struct {
 	flow       flowFlags
-	maxWorkers int
-	maxSplits  int
+	maxWorkers count
+	maxSplits  count
 	tags       []string
 	isolate    bool
 	runIDFile  string
@@ -35,9 +35,9 @@ type runFlags struct {
 
 func (f *runFlags) register(fs *pflag.FlagSet) {
 	f.flow.register(fs)
-	fs.IntVar(&f.maxWorkers, "max-workers", 0, "tasks that run at a time (default 16)")
-	fs.IntVar(&f.maxSplits, "max-splits", 0, "widest foreach that is allowed (default 100)")
-	fs.IntVar(&f.maxSplits, "max-num-splits", 0, "the same, by Metaflow's name")
+	fs.Var(&f.maxWorkers, "max-workers", "tasks that run at a time (default 16)")
+	fs.Var(&f.maxSplits, "max-splits", "widest foreach that is allowed (default 100)")
+	fs.Var(&f.maxSplits, "max-num-splits", "the same, by Metaflow's name")
 	fs.StringArrayVar(&f.tags, "tag", nil, "tag of the run; may be repeated")
 	fs.BoolVar(&f.isolate, "isolate", false, "start a fresh Python process for every task")
 	fs.StringVar(&f.runIDFile, "run-id-file", "", "file to write the run's id to, before the first task")
@@ -46,6 +46,32 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.branch, "branch", "", "branch of the project, for flows with @project")
 	fs.BoolVar(&f.production, "production", false, "run in the project's production branch")
 	_ = fs.MarkHidden("max-num-splits")
+}
+
+// count is a flag that takes a positive whole number; 0 while it is not given.
+type count int
+
+func (c *count) String() string {
+	if *c == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*c))
+}
+
+// Type implements pflag.Value.
+func (c *count) Type() string { return "int" }
+
+// Set implements pflag.Value.
+func (c *count) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return err
+	}
+	if n < 1 {
+		return errors.New("it must be at least 1")
+	}
+	*c = count(n)
+	return nil
 }
 
 const runHelp = `Run a flow on this machine.
@@ -87,7 +113,7 @@ func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) er
 		return err
 	}
 	defer s.close()
-	given, err := s.parseParameters("run", args, help, cmd)
+	given, err := s.parseParameters("run", args, help)
 	if err != nil || help {
 		return err
 	}
@@ -113,7 +139,7 @@ func firstPass(fs *pflag.FlagSet, args []string) (flow string, help bool, err er
 	fs.ParseErrorsAllowlist.UnknownFlags = true
 	switch err = fs.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
-		help, err = true, nil
+		help = true
 		for _, arg := range args {
 			if !strings.HasPrefix(arg, "-") {
 				return arg, help, nil
@@ -121,7 +147,7 @@ func firstPass(fs *pflag.FlagSet, args []string) (flow string, help bool, err er
 		}
 		return "", help, nil
 	case err != nil:
-		return "", false, usagef("%v", err)
+		return "", false, usagef("%s; see mf run --help", flagMessage(err))
 	case fs.NArg() == 0:
 		return "", false, nil
 	}
@@ -142,12 +168,13 @@ func (f parameterFlag) Set(text string) error {
 }
 
 // parseParameters reads all flags again, the flow's parameters among them.
-func (s *session) parseParameters(verb string, args []string, help bool, cmd *cobra.Command) (map[string]string, error) {
+func (s *session) parseParameters(verb string, args []string, help bool) (map[string]string, error) {
 	given, err := s.environmentParameters()
 	if err != nil {
 		return nil, err
 	}
-	fs := s.app.flowFlagSet(verb)
+	fs, params := s.app.flowFlagSet(verb), pflag.NewFlagSet(verb, pflag.ContinueOnError)
+	params.SortFlags = false
 	var again runFlags
 	again.register(fs)
 	for i := range s.flow.Parameters {
@@ -155,19 +182,37 @@ func (s *session) parseParameters(verb string, args []string, help bool, cmd *co
 		if fs.Lookup(p.Option) != nil {
 			continue // a reserved name: the compiler has said so
 		}
-		fs.Var(parameterFlag{p, given}, p.Option, parameterHelp(p))
+		params.Var(parameterFlag{p, given}, p.Option, parameterHelp(p))
 	}
 	if help {
-		fmt.Fprintf(s.app.stdout, "%s\n\nUsage:\n  mf %s %s [flags]\n\nFlags:\n%s", cmd.Long, verb, s.arg, fs.FlagUsages())
+		s.printHelp(verb, params, fs)
 		return nil, nil
 	}
+	fs.AddFlagSet(params)
 	if err := fs.Parse(args); err != nil {
-		return nil, usagef("%v; mf %s %s --help lists the flow's parameters", err, verb, s.arg)
+		return nil, usagef("%s; mf %s %s --help lists the flow's parameters", flagMessage(err), verb, s.arg)
 	}
 	if fs.NArg() > 1 {
 		return nil, usagef("unexpected argument %q; parameters are given as --NAME VALUE", fs.Arg(1))
 	}
 	return given, nil
+}
+
+// printHelp says how the flow is run, its own parameters first.
+func (s *session) printHelp(verb string, params, flags *pflag.FlagSet) {
+	doc, _, _ := strings.Cut(strings.TrimSpace(s.flow.Doc), "\n")
+	if doc != "" {
+		doc = ": " + doc
+	}
+	usage := "[flags]"
+	if params.HasFlags() {
+		usage = "[--PARAMETER VALUE]… [flags]"
+	}
+	fmt.Fprintf(s.app.stdout, "Run %s here%s\n\nUsage:\n  mf %s %s %s\n", s.flow.Name, doc, verb, s.arg, usage)
+	if params.HasFlags() {
+		fmt.Fprintf(s.app.stdout, "\nParameters:\n%s", params.FlagUsages())
+	}
+	fmt.Fprintf(s.app.stdout, "\nFlags:\n%s", flags.FlagUsages())
 }
 
 func parameterHelp(p *ir.Parameter) string {
@@ -221,7 +266,9 @@ func (s *session) execute(ctx context.Context, given map[string]string, opt loca
 	started := s.app.now()
 	sess := &local.Session{Run: r, Recorder: s.recorder, Options: opt, Given: given,
 		Started: func(id string) error {
-			ui.begin(id)
+			if err := ui.begin(id); err != nil {
+				return err
+			}
 			return s.writeRunID(id)
 		}}
 	report, err := sess.Execute(ctx)
@@ -246,13 +293,13 @@ func (s *session) writeRunID(id string) error {
 
 // limits fills in what flags and settings say.
 func (s *session) limits(opt *local.Options) error {
-	number := func(flag int, key string) (int, error) {
+	number := func(flag count, key string) (int, error) {
 		if flag > 0 {
-			return flag, nil
+			return int(flag), nil
 		}
 		n, err := strconv.Atoi(s.config.get(key))
 		if err != nil || n < 1 {
-			return 0, usagef("setting %s must be a positive whole number, not %q", key, s.config.get(key))
+			return 0, s.config.wrong(key, "a positive whole number")
 		}
 		return n, nil
 	}

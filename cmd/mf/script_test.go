@@ -3,8 +3,10 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,12 +48,13 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("PYTHONDONTWRITEBYTECODE", "1")
 			env.Setenv("LANG", "C.UTF-8")
-			env.Values[stateKey{}] = &scriptState{work: env.WorkDir, cache: cache, python: python, runs: map[string]string{}}
+			env.Values[stateKey{}] = &scriptState{work: env.WorkDir, cache: cache, python: python,
+				runs: map[string]string{}, trees: map[string]map[string]string{}}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "await": cmdAwait, "interrupt": cmdInterrupt, "same-tree": cmdSameTree, "runid": cmdRunID,
-			"tiny-disk": cmdTinyDisk, "json-lines": cmdJSONLines,
+			"session": cmdSession, "exits": cmdExits, "await": cmdAwait, "interrupt": cmdInterrupt, "same-tree": cmdSameTree, "runid": cmdRunID,
+			"json-lines": cmdJSONLines,
 		},
 	})
 }
@@ -75,7 +78,8 @@ type stateKey struct{}
 // scriptState is what one script has seen.
 type scriptState struct {
 	work, cache, python string
-	runs                map[string]string // run ids by what stands for them
+	runs                map[string]string            // what stands for run ids
+	trees               map[string]map[string]string // what same-tree has seen: contents by path, by folder
 	background          *exec.Cmd
 }
 
@@ -107,6 +111,46 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stderr(), stderr)
 	if code != want {
 		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+// cmdSession is "session FILE": it runs the shell lines of the file that start with "$ " and prints the file anew, with
+// what they print now: "| " before a line of standard output, "! " before one of standard error, and "[CODE]" for an exit
+// code that is not 0. Lines that start with "#" stay. Compare standard output with the file afterwards.
+func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: session FILE")
+	}
+	st := state(ts)
+	var b strings.Builder
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		command, ok := strings.CutPrefix(line, "$ ")
+		if ok || strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+		}
+		if !ok {
+			continue
+		}
+		var exit *exec.ExitError
+		err := ts.Exec("sh", "-c", command)
+		if err != nil && !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		prefixed(&b, "| ", st.normal(ts.ReadFile("stdout")))
+		prefixed(&b, "! ", st.normal(ts.ReadFile("stderr")))
+		if exit != nil {
+			fmt.Fprintf(&b, "[%d]\n", exit.ExitCode())
+		}
+	}
+	if b.Len() == 0 {
+		ts.Fatalf("%s has no line that starts with \"$ \"", args[0])
+	}
+	fmt.Fprint(ts.Stdout(), b.String())
+}
+
+func prefixed(b *strings.Builder, prefix, text string) {
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimRight(prefix+line, " \n") + "\n")
 	}
 }
 
@@ -189,5 +233,53 @@ func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
 			time.Sleep(300 * time.Millisecond)
 		}
 		ts.Check(cmds[0].Process.Signal(syscall.SIGINT))
+	}
+}
+
+// cmdSameTree is "same-tree DIR" twice: the second time everything below the folder must be as the first time, names
+// and contents.
+func cmdSameTree(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: same-tree DIR")
+	}
+	now := map[string]string{}
+	root := ts.MkAbs(args[0])
+	ts.Check(filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			now[path] = "folder"
+			return err
+		}
+		data, err := os.ReadFile(path)
+		now[path] = string(data)
+		return err
+	}))
+	st := state(ts)
+	before := st.trees[root]
+	if before == nil {
+		st.trees[root] = now
+		return
+	}
+	for path, text := range now {
+		if was, ok := before[path]; !ok {
+			ts.Fatalf("%s is new", path)
+		} else if was != text {
+			ts.Fatalf("%s has changed", path)
+		}
+	}
+	for path := range before {
+		if _, ok := now[path]; !ok {
+			ts.Fatalf("%s is gone", path)
+		}
+	}
+}
+
+// cmdJSONLines is "json-lines": each line of standard output is a JSON object with an event, a time and a run.
+func cmdJSONLines(ts *testscript.TestScript, neg bool, args []string) {
+	lines := strings.Split(strings.TrimSpace(ts.ReadFile("stdout")), "\n")
+	for _, line := range lines {
+		var event struct{ Event, Time, Run string }
+		if err := json.Unmarshal([]byte(line), &event); err != nil || event.Event == "" || event.Time == "" || event.Run == "" {
+			ts.Fatalf("no event: %s (%v)", line, err)
+		}
 	}
 }

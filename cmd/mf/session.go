@@ -200,7 +200,7 @@ func (s *session) newRun(tmp string, opt local.Options) (*runtime.Run, error) {
 	}
 	logMiB, err := strconv.ParseInt(s.config.get("max-log-size"), 10, 64)
 	if err != nil || logMiB < 0 {
-		return nil, usagef("setting max-log-size must be a number of MiB, not %q", s.config.get("max-log-size"))
+		return nil, s.config.wrong("max-log-size", "a number of MiB")
 	}
 	user := s.app.userName(s.config)
 	namespace := s.flags.namespace

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -58,6 +59,12 @@ type config struct {
 
 func (c *config) get(key string) string { return c.values[key].Text }
 
+// wrong refuses a setting's value, and says where it comes from.
+func (c *config) wrong(key, want string) error {
+	v := c.values[key]
+	return usagef("setting %s must be %s, not %q (from %s)", key, want, v.Text, v.Source)
+}
+
 // loadConfig resolves the settings for a flow in dir.
 func (a *app) loadConfig(dir string) (*config, error) {
 	c := &config{values: map[string]value{}}
@@ -99,20 +106,21 @@ func (c *config) readFile(dir string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading settings: %w", err)
 	}
-	var raw map[string]any
+	var raw map[string]yaml.Node
 	if err := yaml.Unmarshal(data, &raw); err != nil {
-		return nil, usagef("%s: %v", path, err)
-	}
-	known := map[string]bool{}
-	for _, s := range settings {
-		known[s.Key] = true
+		return nil, usagef("%s: %s; it holds settings, one \"key: value\" a line", path, strings.ReplaceAll(err.Error(), "\n", ""))
 	}
 	values := map[string]string{}
-	for key, v := range raw {
-		if !known[key] {
-			return nil, usagef("%s: unknown setting %q; mf config lists the known ones", path, key)
+	for _, key := range sortedKeys(raw) {
+		node := raw[key]
+		switch {
+		case !slices.ContainsFunc(settings, func(s setting) bool { return s.Key == key }):
+			return nil, usagef("%s:%d: unknown setting %q; mf config lists the known ones", path, node.Line, key)
+		case node.Kind != yaml.ScalarNode:
+			return nil, usagef("%s:%d: setting %s takes one value, not a list or a map", path, node.Line, key)
+		case node.Tag != "!!null":
+			values[key] = node.Value
 		}
-		values[key] = fmt.Sprint(v)
 	}
 	return values, nil
 }
@@ -144,7 +152,9 @@ func (a *app) metaflowConfig() (map[string]string, string, error) {
 	}
 	values := map[string]string{}
 	for key, v := range raw {
-		values[key] = fmt.Sprint(v)
+		if v != nil {
+			values[key] = fmt.Sprint(v)
+		}
 	}
 	return values, path, nil
 }
@@ -219,7 +229,8 @@ func (a *app) cacheDir(c *config) (string, error) {
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return filepath.Join(os.TempDir(), "mf-cache"), nil
+		// Not the system's temporary folder, where anybody could leave a Python file for us to run.
+		return "", fmt.Errorf("finding a folder for what mf unpacks (MF_CACHE names one): %w", err)
 	}
 	return filepath.Join(dir, "mf"), nil
 }

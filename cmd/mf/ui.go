@@ -81,7 +81,7 @@ func (ui *runUI) drawStatus() {
 	}
 	ui.clearStatus()
 	p := ui.progress
-	bar := fmt.Sprintf("%d of %d tasks done, %d running", p.Done, p.Known, p.Running)
+	bar := fmt.Sprintf("%d of %s done, %d running", p.Done, plural(p.Known, "task"), p.Running)
 	if p.Failed > 0 {
 		bar += fmt.Sprintf(", %d failed", p.Failed)
 	}
@@ -98,7 +98,7 @@ func (ui *runUI) event(fields map[string]any) {
 	if err != nil {
 		return
 	}
-	ui.app.stdout.Write(append(data, '\n'))
+	_, _ = ui.app.stdout.Write(append(data, '\n'))
 }
 
 // print writes lines above the status line.
@@ -232,9 +232,7 @@ func (ui *runUI) end(report local.Report, err error, took time.Duration, resume 
 		ui.event(fields)
 		return
 	}
-	for _, f := range report.Failed {
-		ui.failure(f)
-	}
+	ui.failures(report.Failed)
 	var fault *local.RunError
 	if errors.As(err, &fault) {
 		fmt.Fprintf(ui.app.stderr, "%s: %s\n", paint(ui.color, red, "error"), fault.Message)
@@ -246,23 +244,58 @@ func (ui *runUI) end(report local.Report, err error, took time.Duration, resume 
 	if report.Cloned > 0 {
 		reused = fmt.Sprintf(", %d reused", report.Cloned)
 	}
-	fmt.Fprintf(ui.app.stderr, "%s in %s: %d tasks run%s\n", paint(ui.color, color, "run "+ui.flow+"/"+ui.run.ID+" "+status),
-		took.Round(time.Millisecond), report.Executed, reused)
+	fmt.Fprintf(ui.app.stderr, "%s in %s: %s run%s\n", paint(ui.color, color, "run "+ui.flow+"/"+ui.run.ID+" "+status),
+		took.Round(time.Millisecond), plural(report.Executed, "task"), reused)
 	if status != "succeeded" {
 		fmt.Fprintf(ui.app.stderr, "resume: %s\n", resume)
 	}
 }
 
-// failure shows why a task failed, and where to look.
-func (ui *runUI) failure(f local.FailedTask) {
-	if f.Failure.Stopped {
-		return
+// maxReports is the number of failures that are shown in full; those of further kinds get a line each.
+const maxReports = 5
+
+// failures shows why tasks failed, and where to look. Splits of one step that failed in the same way are told once.
+func (ui *runUI) failures(failed []local.FailedTask) {
+	type kind struct{ step, summary, traceback string }
+	var kinds []kind
+	tasks := map[kind][]local.FailedTask{}
+	for _, f := range failed {
+		if f.Failure.Stopped {
+			continue
+		}
+		k := kind{f.Task.Ref.Step, f.Failure.Summary(), f.Failure.Traceback}
+		if tasks[k] == nil {
+			kinds = append(kinds, k)
+		}
+		tasks[k] = append(tasks[k], f)
 	}
-	t := f.Task
-	fmt.Fprintf(ui.app.stderr, "%s: step %s failed (task %s, attempt %d): %s\n", paint(ui.color, red, "error"),
-		t.Ref.Step, label(t), t.Attempt, f.Failure.Summary())
-	if tb := strings.TrimRight(f.Failure.Traceback, "\n"); tb != "" {
-		fmt.Fprintf(ui.app.stderr, "    %s\n", strings.ReplaceAll(tb, "\n", "\n    "))
+	for i, k := range kinds {
+		t := tasks[k][0].Task
+		fmt.Fprintf(ui.app.stderr, "%s: step %s failed (%s): %s\n", paint(ui.color, red, "error"), k.step, place(t), k.summary)
+		if tb := strings.TrimRight(k.traceback, "\n"); tb != "" && i < maxReports {
+			fmt.Fprintf(ui.app.stderr, "    %s\n", strings.ReplaceAll(tb, "\n", "\n    "))
+		}
+		if i < maxReports {
+			fmt.Fprintf(ui.app.stderr, "log:    mf logs %s\n", t.Ref)
+		}
+		if more := len(tasks[k]) - 1; more > 0 {
+			fmt.Fprintf(ui.app.stderr, "and %s of step %s failed the same way: mf logs %s/%s/%s\n", plural(more, "more task"), k.step,
+				t.Ref.Flow, t.Ref.Run, k.step)
+		}
 	}
-	fmt.Fprintf(ui.app.stderr, "log:    mf logs %s\n", t.Ref)
+}
+
+// place says which task of a step it is: its id, the split with its item, and the attempt if it was not the first.
+func place(t *runtime.Task) string {
+	text := "task " + t.Ref.Task
+	if n := len(t.Path); n > 0 {
+		text += ", split " + t.Path.String()
+		if frame := t.Stack[len(t.Stack)-1]; frame.HasValue {
+			text += ": " + frame.Value
+		}
+	}
+	if t.Attempt > 0 {
+		text += fmt.Sprintf(", attempt %d", t.Attempt)
+	}
+	return text
 }

@@ -106,7 +106,11 @@ func outcome(report Report, err error) (metadata.Status, string) {
 		return metadata.Failed, err.Error()
 	case len(report.Failed) > 0:
 		f := report.Failed[0]
-		return metadata.Failed, f.Task.Ref.Step + "/" + f.Task.Ref.Task + ": " + f.Failure.Summary()
+		at := f.Task.Ref.Step + "/" + f.Task.Ref.Task
+		if len(f.Task.Path) > 0 {
+			at += "[" + f.Task.Path.String() + "]"
+		}
+		return metadata.Failed, at + ": " + f.Failure.Summary()
 	case report.End == nil:
 		return metadata.Failed, "the run ended before the end step"
 	}
