@@ -42,7 +42,7 @@ func TestResumeOfMetaflowRun(t *testing.T) {
 			if !shared {
 				reader = place{t, home}
 			}
-			v := reader.client("", "ResumableFlow", p.read(file))
+			v := reader.client("ResumableFlow", p.read(file))
 			want := "['ITEM 0', 'ITEM 1', 'ITEM 2', 'ITEM 3', 'ITEM 4']"
 			if got := v.Tasks["end"]["results"].Repr; got != want || !v.Successful || v.Tasks["end"]["size"].Repr != "5" {
 				t.Errorf("results %s, want %s; successful %v", got, want, v.Successful)
@@ -56,7 +56,7 @@ func TestResumeOfMetaflowRun(t *testing.T) {
 func succeededInMetaflow(t *testing.T, p place, index string) bool {
 	t.Helper()
 	run := p.read(filepath.Join(p.dir, ".metaflow", "ResumableFlow", "latest_run"))
-	for key, arts := range p.client("", "ResumableFlow", run).Tasks {
+	for key, arts := range p.client("ResumableFlow", run).Tasks {
 		if key == "work["+index+"]" {
 			return arts["_task_ok"].Repr == "True"
 		}
@@ -81,7 +81,7 @@ func TestMetaflowResumesOurRun(t *testing.T) {
 	if got := strings.TrimSpace(p.read(trace)); !strings.Contains(got, "work 2") || strings.Contains(got, "work 0") {
 		t.Errorf("run again: %q", got)
 	}
-	if v := p.client("", "ResumableFlow", p.read(file)); !v.Successful || v.Tasks["end"]["size"].Repr != "5" {
+	if v := p.client("ResumableFlow", p.read(file)); !v.Successful || v.Tasks["end"]["size"].Repr != "5" {
 		t.Errorf("successful %v, size %v", v.Successful, v.Tasks["end"]["size"])
 	}
 }
@@ -95,7 +95,7 @@ func TestClientReads(t *testing.T) {
 	run := p.read(file)
 	p.must(env, mfBinary(t), "tag", "add", run, "three")
 	p.must(env, mfBinary(t), "tag", "remove", run, "one")
-	v := p.client("", "ResumableFlow", run)
+	v := p.client("ResumableFlow", run)
 	if !v.Successful || !v.Finished {
 		t.Errorf("successful %v, finished %v", v.Successful, v.Finished)
 	}
@@ -121,7 +121,7 @@ func TestClientReadsFailure(t *testing.T) {
 	if _, _, err := p.output(env, mfBinary(t), "run", "resumable.py", "--run-id-file", file); err == nil {
 		t.Fatal("the run did not fail")
 	}
-	v := p.client("", "ResumableFlow", p.read(file))
+	v := p.client("ResumableFlow", p.read(file))
 	if v.Successful || v.Finished {
 		t.Errorf("successful %v, finished %v", v.Successful, v.Finished)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -52,7 +53,12 @@ func metaflowPython(t *testing.T) string {
 // newPlace copies a flow, or a folder of one, into a folder of its own.
 func newPlace(t *testing.T, source string) place {
 	t.Helper()
-	p := place{t, t.TempDir()}
+	return newPlaceIn(t, source, t.TempDir())
+}
+
+func newPlaceIn(t *testing.T, source, dir string) place {
+	t.Helper()
+	p := place{t, dir}
 	info, err := os.Stat(source)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +78,8 @@ func newPlace(t *testing.T, source string) place {
 }
 
 func (p place) env(more ...string) []string {
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "LANG=C.UTF-8", "METAFLOW_USER=tester", "USER=tester",
+	// Metaflow starts the workers of a gang with whatever "python" is in the PATH.
+	env := []string{"PATH=" + filepath.Dir(metaflowPython(p.t)) + ":" + os.Getenv("PATH"), "HOME=" + p.dir, "LANG=C.UTF-8", "METAFLOW_USER=tester", "USER=tester",
 		"PYTHONDONTWRITEBYTECODE=1",
 		// Sets are in the same order in both runs.
 		"PYTHONHASHSEED=0", "MF_CACHE=" + repoCache(p.t), "METAFLOW_DATASTORE_SYSROOT_LOCAL=" + p.dir,
@@ -141,6 +148,8 @@ func (p place) read(file string) string {
 type taskArtifacts map[string]struct {
 	Sha  string `json:"sha"`
 	Repr string `json:"repr"`
+	// Kind is the class of what was pickled.
+	Kind string `json:"kind"`
 }
 
 // view is what the real client says of a run.
@@ -156,15 +165,59 @@ type view struct {
 	Exceptions map[string]string        `json:"exceptions"`
 }
 
-// client reads a run with the real Metaflow client. The keys of tasks are "step[indices][iterations]", the same in every run of a
-// flow. flow is the file, which the client needs for classes defined in it.
-func (p place) client(flowFile, flow, run string) view {
-	p.t.Helper()
-	out := p.must(p.env("METAFLOW_DEFAULT_METADATA=local"), metaflowPython(p.t), repo(p.t, "e2e", "testdata", "read_run.py"),
-		filepath.Join(p.dir, flowFile), flow, run)
-	var v view
-	if err := json.Unmarshal([]byte(out[strings.Index(out, "\x1e")+1:]), &v); err != nil {
-		p.t.Fatalf("%v in %s", err, tail(out))
-	}
-	return v
+// runRef names a run: the folder whose .metaflow holds it, the flow and the id.
+type runRef struct {
+	Dir, Flow, Run string
 }
+
+// readRuns reads runs with the real Metaflow client. The keys of tasks are "step[indices][iterations]", the same in every
+// run of a flow.
+func readRuns(t *testing.T, refs []runRef) map[runRef]view {
+	t.Helper()
+	p := place{t, t.TempDir()}
+	list, err := json.Marshal(refs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(p.dir, "runs.json")
+	if err := os.WriteFile(file, list, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := p.must(p.env("METAFLOW_DEFAULT_METADATA=local"), metaflowPython(t), repo(t, "e2e", "testdata", "read_run.py"), file)
+	var views []view
+	if err := json.Unmarshal([]byte(out[strings.Index(out, "\x1e")+1:]), &views); err != nil {
+		t.Fatalf("%v in %s", err, tail(out))
+	}
+	byRef := map[runRef]view{}
+	for i, ref := range refs {
+		byRef[ref] = views[i]
+	}
+	return byRef
+}
+
+// client reads one run of this place.
+func (p place) client(flow, run string) view {
+	p.t.Helper()
+	ref := runRef{p.dir, flow, run}
+	return readRuns(p.t, []runRef{ref})[ref]
+}
+
+// TestMain keeps one folder for what several subtests share.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared != "" {
+		os.RemoveAll(shared)
+	}
+	os.Exit(code)
+}
+
+var shared string
+
+var corpusDir = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "mf-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	shared = dir
+	return dir
+})

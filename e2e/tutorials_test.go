@@ -36,20 +36,20 @@ func TestTutorials(t *testing.T) {
 		theirs.metaflow("stats.py")
 		redux := filepath.Join(dir, "03-playlist-redux", "playlist.py")
 		ourRun, theirRun := ours.mf("run", redux), theirs.metaflow(redux)
-		same(t, ours.client("", "PlayListFlow", ourRun), theirs.client("", "PlayListFlow", theirRun), "bonus", "movies", "playlist")
+		same(t, ours.client("PlayListFlow", ourRun), theirs.client("PlayListFlow", theirRun), "bonus", "movies", "playlist")
 	})
 	t.Run("04-playlist-plus", func(t *testing.T) {
 		p := newPlace(t, filepath.Join(dir, "02-statistics"))
 		p.mf("run", "stats.py")
 		run := p.mf("run", filepath.Join(dir, "04-playlist-plus", "playlist.py"))
-		if v := p.client("", "PlayListFlow", run); !v.Successful {
+		if v := p.client("PlayListFlow", run); !v.Successful {
 			t.Error("the run is not successful for the real client")
 		}
 	})
 	t.Run("05-hello-cloud", func(t *testing.T) {
 		p := newPlace(t, filepath.Join(dir, "05-hello-cloud"))
 		run := p.mf("run", "hello-cloud.py")
-		v := p.client("", "HelloCloudFlow", run)
+		v := p.client("HelloCloudFlow", run)
 		if !v.Successful || v.Tasks["hello"]["message"].Repr != "'Hi from the cloud!'" {
 			t.Errorf("successful %v, message %v", v.Successful, v.Tasks["hello"]["message"])
 		}

@@ -37,8 +37,7 @@ func (a Attributes) Int(name string, def int64) int64 {
 	case float64:
 		return int64(v)
 	case string:
-		var n json.Number = json.Number(v)
-		if i, err := n.Int64(); err == nil {
+		if i, err := json.Number(v).Int64(); err == nil {
 			return i
 		}
 	}

@@ -65,6 +65,8 @@ type job struct {
 	Next           *jobNext          `json:"next"`
 	TempDir        string            `json:"tempdir"`
 	InlineMax      int               `json:"inline_max"`
+	// PrintFailure is false: the runtime itself writes the traceback to the log, behind all that the body printed.
+	PrintFailure bool `json:"print_failure"`
 }
 
 // Project is what current says of the project.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,9 +55,11 @@ func (a *attempt) closeLogs() error {
 	return errors.Join(errs...)
 }
 
-// note writes a line of the runtime's own to the task's stderr log.
+// note writes a text of the runtime's own to the task's stderr log.
 func (a *attempt) note(format string, args ...any) {
-	a.logs[datastore.Stderr].line([]byte(fmt.Sprintf(format, args...)), true)
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		a.logs[datastore.Stderr].line([]byte(line), true)
+	}
 	a.logs[datastore.Stderr].flush()
 }
 

@@ -36,7 +36,7 @@ func CheckParameters(flow *ir.Flow, given map[string]string) error {
 		text, ok := given[p.Name]
 		if !ok {
 			if p.Required && p.Default == nil && p.DefaultFunc == "" {
-				return &ParameterError{p, fmt.Sprintf("a value is required (%s)", p.Type)}
+				return &ParameterError{p, fmt.Sprintf("it is required; give it as --%s VALUE", p.Option)}
 			}
 			continue
 		}
@@ -193,6 +193,8 @@ type initJob struct {
 	Env        map[string]string `json:"env"`
 	TempDir    string            `json:"tempdir"`
 	InlineMax  int               `json:"inline_max"`
+	// PrintFailure is false: the failure is in the error.
+	PrintFailure bool `json:"print_failure"`
 }
 
 // initPython has the Python process convert the parameters, since types, parsers and defaults may be user code.
@@ -242,8 +244,17 @@ func (r *Run) initPython(ctx context.Context, given map[string]string) (map[stri
 
 func (r *Run) parameterFailure(end *ending) error {
 	e := &ParameterError{Parameter: r.Flow.Parameter(end.Parameter)}
-	if end.Exception != nil {
-		e.Message = end.Exception.Message
+	exc := end.Exception
+	if exc == nil {
+		return e
+	}
+	e.Message = exc.Message
+	if e.Parameter != nil {
+		e.Message = strings.TrimPrefix(e.Message, fmt.Sprintf("parameter '%s': ", e.Parameter.Option))
+	}
+	if !strings.HasPrefix(exc.Type, "metaflow.") {
+		// Not a refusal but a fault in the user's own code: a type, a parser.
+		e.Message = strings.TrimSpace(shortType(exc.Type)+": "+exc.Message) + "\n" + strings.TrimRight(exc.Traceback, "\n")
 	}
 	return e
 }

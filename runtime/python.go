@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,6 +63,7 @@ func (a *attempt) runPython(ctx context.Context) error {
 	case end != nil && end.Exception != nil:
 		a.failure = &Failure{Type: end.Exception.Type, Message: end.Exception.Message,
 			Traceback: end.Exception.Traceback, Timeout: end.Exception.Timeout}
+		a.note("%s", strings.TrimRight(end.Exception.Traceback, "\n"))
 	default:
 		a.crashed(exit)
 	}

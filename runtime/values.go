@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
 	"sync"
 
@@ -116,11 +114,6 @@ func (c *blobCache) add(digest string, data []byte) {
 		c.blobs[digest] = data
 		c.size += len(data)
 	}
-}
-
-func digestOf(data []byte) string {
-	sum := sha1.Sum(data)
-	return hex.EncodeToString(sum[:])
 }
 
 // stackValue is the _foreach_stack artifact.

@@ -186,13 +186,14 @@ func (a *app) dump(ctx context.Context, path string, flags dumpFlags) error {
 		names := sortedKeys(record.Artifacts)
 		if p.artifact != "" {
 			if _, ok := record.Artifacts[p.artifact]; !ok {
-				return &exitError{exitFailed, fmt.Errorf("%s has no artifact %q; it has %s", ref, p.artifact, strings.Join(names, ", "))}
+				return &exitError{exitFailed, fmt.Errorf("%s has no artifact %q; it has %s", ref, p.artifact,
+					strings.Join(slices.DeleteFunc(names, isPrivate), ", "))}
 			}
 			names = []string{p.artifact}
 		}
 		values := map[string]any{}
 		for _, name := range names {
-			if strings.HasPrefix(name, "_") && !flags.private && p.artifact == "" {
+			if isPrivate(name) && !flags.private && p.artifact == "" {
 				continue
 			}
 			data, err := rec.store.Load(ctx, p.flow, record.Artifacts[name].Digest)
@@ -211,6 +212,9 @@ func (a *app) dump(ctx context.Context, path string, flags dumpFlags) error {
 	}
 	return a.printDump(refs, all, p, flags)
 }
+
+// isPrivate reports whether an artifact is the runtime's own, by its name.
+func isPrivate(name string) bool { return strings.HasPrefix(name, "_") }
 
 // shown is an artifact's value: plain data, or an opaque value's class.
 func shown(data []byte) any {
@@ -264,7 +268,7 @@ func dumpValue(refs []datastore.TaskRef, all map[string]map[string]any, p pathsp
 	}
 	out := map[string]any{}
 	for ref, values := range all {
-		out[ref] = map[string]any(values)
+		out[ref] = values
 	}
 	return out
 }

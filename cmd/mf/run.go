@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,10 +118,52 @@ func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) er
 	if err != nil || help {
 		return err
 	}
+	if err := s.checkParameters(given); err != nil {
+		return err
+	}
 	if err := s.openStores(ctx); err != nil {
 		return err
 	}
 	return s.execute(ctx, given, local.Options{})
+}
+
+// checkParameters refuses wrong values before anything is made: a folder, a run.
+func (s *session) checkParameters(given map[string]string) error {
+	if err := runtime.CheckParameters(s.flow, given); err != nil {
+		return s.parameterError(err)
+	}
+	for i := range s.flow.Parameters {
+		p := &s.flow.Parameters[i]
+		path, ok := given[p.Name]
+		if !ok || p.Type != ir.FileType || strings.ContainsAny(path, "{:") {
+			continue // a file that was stored before, or one that is elsewhere
+		}
+		if err := readable(path); err != nil {
+			return s.parameterError(&runtime.ParameterError{Parameter: p, Message: "the file cannot be read: " + err.Error()})
+		}
+	}
+	return nil
+}
+
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.IsDir() {
+		return cmp.Or(err, fmt.Errorf("%s is a folder", path))
+	}
+	return nil
+}
+
+// parameterError says where the parameter is defined.
+func (s *session) parameterError(err error) error {
+	var bad *runtime.ParameterError
+	if errors.As(err, &bad) && bad.Parameter != nil && !bad.Parameter.Span.IsZero() {
+		return usagef("%w (defined at %s)", err, filepath.Join(s.arg.dir(), bad.Parameter.Span.String()))
+	}
+	return &exitError{exitUsage, err}
 }
 
 // flowFlagSet is a flag set that holds the global flags.
@@ -161,7 +204,12 @@ type parameterFlag struct {
 }
 
 func (f parameterFlag) String() string { return "" }
-func (f parameterFlag) Type() string   { return string(f.param.Type) }
+func (f parameterFlag) Type() string {
+	if f.param.Type == ir.BoolType {
+		return "true|false" // "bool" would be shown as a flag without a value
+	}
+	return string(f.param.Type)
+}
 func (f parameterFlag) Set(text string) error {
 	f.given[f.param.Name] = text
 	return nil
@@ -315,10 +363,7 @@ func (s *session) limits(opt *local.Options) error {
 func (s *session) conclude(ui *runUI, r *runtime.Run, report local.Report, err error, took time.Duration) error {
 	var bad *runtime.ParameterError
 	if errors.As(err, &bad) {
-		if p := bad.Parameter; p != nil && !p.Span.IsZero() {
-			return usagef("%v (the parameter is defined at %s)", err, filepath.Join(s.arg.dir(), p.Span.String()))
-		}
-		return &exitError{exitUsage, err}
+		return s.parameterError(err)
 	}
 	resume := "mf resume " + s.arg.String()
 	if r.ID != "" {

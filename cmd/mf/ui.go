@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -140,6 +141,9 @@ func (ui *runUI) begin(id string) error {
 func (ui *runUI) output(l runtime.Line) {
 	ui.mu.Lock()
 	defer ui.mu.Unlock()
+	if l.Message && !ui.json {
+		return // told at the end, or with the retry
+	}
 	name := "parameters"
 	if l.Task != nil {
 		name = label(l.Task)
@@ -240,12 +244,15 @@ func (ui *runUI) end(report local.Report, err error, took time.Duration, resume 
 	if ui.quiet && status == "succeeded" {
 		return
 	}
-	reused := ""
-	if report.Cloned > 0 {
-		reused = fmt.Sprintf(", %d reused", report.Cloned)
+	rest := ""
+	if n := len(report.Failed); n > 0 {
+		rest = fmt.Sprintf(", %d failed", n)
 	}
-	fmt.Fprintf(ui.app.stderr, "%s in %s: %s run%s\n", paint(ui.color, color, "run "+ui.flow+"/"+ui.run.ID+" "+status),
-		took.Round(time.Millisecond), plural(report.Executed, "task"), reused)
+	if report.Cloned > 0 {
+		rest += fmt.Sprintf(", %d reused", report.Cloned)
+	}
+	fmt.Fprintf(ui.app.stderr, "%s in %s: %s done%s\n", paint(ui.color, color, "run "+ui.flow+"/"+ui.run.ID+" "+status),
+		took.Round(time.Millisecond), plural(report.Executed, "task"), rest)
 	if status != "succeeded" {
 		fmt.Fprintf(ui.app.stderr, "resume: %s\n", resume)
 	}
@@ -259,6 +266,8 @@ func (ui *runUI) failures(failed []local.FailedTask) {
 	type kind struct{ step, summary, traceback string }
 	var kinds []kind
 	tasks := map[kind][]local.FailedTask{}
+	failed = slices.Clone(failed)
+	slices.SortStableFunc(failed, func(a, b local.FailedTask) int { return compareTasks(a.Task.Ref, b.Task.Ref) })
 	for _, f := range failed {
 		if f.Failure.Stopped {
 			continue

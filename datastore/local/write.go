@@ -73,7 +73,7 @@ func write(ctx context.Context, dir *os.Root, name string, body io.Reader, ifAbs
 	renamed := false
 	defer func() {
 		if !renamed {
-			dir.Remove(tmp)
+			_ = dir.Remove(tmp)
 		}
 	}()
 	if consumed != nil {

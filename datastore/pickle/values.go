@@ -80,7 +80,7 @@ func (e *OpaqueError) Error() string {
 
 // TypeName returns the type as Python's str(type(v)) prints it.
 func TypeName(v any) string {
-	name := "object"
+	var name string
 	switch v := v.(type) {
 	case nil:
 		name = "NoneType"

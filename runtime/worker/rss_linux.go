@@ -3,4 +3,4 @@ package worker
 import "syscall"
 
 // maxRSS returns bytes; Linux counts in KiB.
-func maxRSS(u *syscall.Rusage) int64 { return int64(u.Maxrss) * 1024 }
+func maxRSS(u *syscall.Rusage) int64 { return u.Maxrss * 1024 }

@@ -242,7 +242,7 @@ func (z *Zygote) Close() error {
 	select {
 	case <-z.gone:
 	case <-time.After(10 * time.Second):
-		z.cmd.Process.Kill()
+		_ = z.cmd.Process.Kill()
 		<-z.gone
 	}
 	return nil
