@@ -1,6 +1,8 @@
 package compiler
 
 import (
+	"slices"
+
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
@@ -51,8 +53,9 @@ var passes = [...]pass{
 // steps with the one returned. Any flow may be given, a broken one included.
 func Check(f *ir.Flow, target *ir.Features) (*ir.Flow, diag.List) {
 	completed := *f
+	completed.Start, completed.End = "", ""
+	completed.Steps = slices.DeleteFunc(slices.Clone(f.Steps), func(s *ir.Step) bool { return s == nil })
 	u := &unit{flow: &completed, target: target}
-	u.flow.Start, u.flow.End = "", ""
 	u.graph = ir.NewGraph(u.flow)
 	noGraph, unsound := false, false
 	for _, p := range passes {
@@ -96,9 +99,7 @@ func (u *unit) at(decorator string) string { return u.say("@"+decorator, decorat
 func (u *unit) near(step, other string) string {
 	if u.names == nil {
 		for _, s := range u.flow.Steps {
-			if s != nil {
-				u.names = append(u.names, s.Name)
-			}
+			u.names = append(u.names, s.Name)
 		}
 	}
 	return didYouMean(step, u.names, other)

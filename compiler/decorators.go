@@ -38,9 +38,6 @@ var stepRules = map[string]func(*unit, *ir.Step, *ir.Decorator){
 // those that nobody knows.
 func checkDecorators(u *unit) {
 	for _, s := range u.flow.Steps {
-		if s == nil {
-			continue
-		}
 		u.eachOnce(s.Decorators, "step "+s.Name, s.Span)
 		for i := range s.Decorators {
 			if rule := stepRules[s.Decorators[i].Name]; rule != nil {

@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mf-run/mf/diag"
@@ -45,9 +46,6 @@ func (u *unit) missingEndpoint(word string, marked, looksLike func(*ir.Step) boo
 	var candidates []*ir.Step
 	var likely []string
 	for _, s := range u.flow.Steps {
-		if s == nil {
-			continue
-		}
 		if marked(s) {
 			candidates = append(candidates, s)
 		}
@@ -85,7 +83,7 @@ func (u *unit) ambiguousEndpoint(word, name string) {
 
 func (u *unit) checkStart(start *ir.Step) {
 	into := u.graph.Predecessors(start.Name)
-	if start.Recursive() {
+	if slices.Contains(start.Successors(), start.Name) {
 		into = append(into, start.Name)
 	}
 	if len(into) > 0 {

@@ -20,7 +20,6 @@ func checkNames(u *unit) {
 	}
 	for _, s := range u.flow.Steps {
 		switch {
-		case s == nil:
 		case reservedSteps[s.Name]:
 			u.add(diag.Errorf(s.Span, "step-name-reserved", "step %s has a name that is reserved", s.Name).
 				WithDetail("A flow has an attribute of this name. Choose another name for the step."))
@@ -56,9 +55,6 @@ func suggestName(name string) string {
 func checkDuplicates(u *unit) {
 	seen := make(map[string]*ir.Step, len(u.flow.Steps))
 	for _, s := range u.flow.Steps {
-		if s == nil {
-			continue
-		}
 		if earlier := seen[s.Name]; earlier != nil {
 			u.add(diag.Errorf(s.Span, "duplicate-step", "there are two steps named %s", s.Name).
 				WithNote(earlier.Span, "the first one is here"))

@@ -58,9 +58,7 @@ type declaration struct {
 func (u *unit) newNames() declared {
 	d := declared{u, map[string]declaration{}, map[string]declaration{}}
 	for _, s := range u.flow.Steps {
-		if s != nil {
-			d.variables[s.Name] = declaration{"step", s.Name, s.Span}
-		}
+		d.variables[s.Name] = declaration{"step", s.Name, s.Span}
 	}
 	return d
 }

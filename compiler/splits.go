@@ -115,9 +115,6 @@ func (u *unit) notJoined(s *ir.Step) {
 // joined at once.
 func checkParallel(u *unit) {
 	for _, s := range u.flow.Steps {
-		if s == nil {
-			continue
-		}
 		gang := s.Decorator("parallel")
 		if gang == nil {
 			gang = s.Decorator("pytorch_parallel")

@@ -12,7 +12,7 @@ import (
 // into a join.
 func checkSwitches(u *unit) {
 	for _, s := range u.flow.Steps {
-		if s == nil || s.Next == nil || s.Next.Kind != ir.Switch {
+		if s.Next == nil || s.Next.Kind != ir.Switch {
 			continue
 		}
 		span := first(s.Next.Span, s.Span)

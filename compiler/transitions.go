@@ -8,7 +8,7 @@ import (
 // checkTransitions reports steps that do not go on, and transitions that lack what their kind needs.
 func checkTransitions(u *unit) {
 	for _, s := range u.flow.Steps {
-		if s == nil || s.Name == u.flow.End {
+		if s.Name == u.flow.End {
 			continue
 		}
 		if s.Next == nil {
@@ -75,7 +75,7 @@ func (u *unit) oneTarget(s *ir.Step, span diag.Span) {
 // checkTargets reports transitions to steps that do not exist, and branches that are named twice.
 func checkTargets(u *unit) {
 	for _, s := range u.flow.Steps {
-		if s == nil || s.Next == nil {
+		if s.Next == nil {
 			continue
 		}
 		seen := make(map[string]bool, len(s.Next.Targets))
