@@ -9,6 +9,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mf-run/mf/datastore"
@@ -113,8 +114,8 @@ type Failure struct {
 // Summary returns one line.
 func (f *Failure) Summary() string {
 	text := firstLine(f.Message)
-	if f.Type == "" {
-		return text
+	if f.Type == "" || strings.HasPrefix(f.Type, "mf.") {
+		return text // mf's own words say it all
 	}
 	return fmt.Sprintf("%s: %s", shortType(f.Type), text)
 }

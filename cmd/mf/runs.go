@@ -17,15 +17,16 @@ import (
 	"github.com/mf-run/mf/runtime"
 )
 
-func sortTasks(refs []datastore.TaskRef) {
-	slices.SortFunc(refs, func(a, b datastore.TaskRef) int {
-		x, errX := strconv.Atoi(a.Task)
-		y, errY := strconv.Atoi(b.Task)
-		if errX == nil && errY == nil {
-			return cmp.Compare(x, y)
-		}
-		return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.Task, b.Task))
-	})
+func sortTasks(refs []datastore.TaskRef) { slices.SortFunc(refs, compareTasks) }
+
+// compareTasks orders the tasks of a run by number, which is the order in which they were made.
+func compareTasks(a, b datastore.TaskRef) int {
+	x, errX := strconv.Atoi(a.Task)
+	y, errY := strconv.Atoi(b.Task)
+	if errX == nil && errY == nil {
+		return cmp.Compare(x, y)
+	}
+	return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.Task, b.Task))
 }
 
 // runView is a run as mf runs shows it.

@@ -162,7 +162,7 @@ var (
 	headPattern     = regexp.MustCompile(`TOOK +TAGS`)
 	jsonTimePattern = regexp.MustCompile(`"(time|started)": ?"[^"]*"`)
 	jsonSecsPattern = regexp.MustCompile(`"(seconds)": ?[0-9.e-]+`)
-	caretPattern    = regexp.MustCompile(`(?m)^[ ~^]*[~^][ ~^]*\n`)
+	caretPattern    = regexp.MustCompile(`(?m)^(\[[^ \]]*\]\]? |)[ ~^]*[~^][ ~^]*\n`)
 	pidPattern      = regexp.MustCompile(`0x[0-9a-f]{6,}`)
 	tempPattern     = regexp.MustCompile(`/tmp/mf-[0-9]+`)
 )

@@ -68,9 +68,11 @@ def describe(error: BaseException, text: str) -> dict[str, Any]:
     }
 
 
-def report(error: BaseException, note: str = "") -> dict[str, Any]:
-    """Print an exception on stderr and return its description."""
+def report(error: BaseException, note: str = "", printed: bool = True) -> dict[str, Any]:
+    """Print an exception on stderr, unless told otherwise, and return its description."""
     text = format_exception(error)
+    if not printed:
+        return describe(error, text + note)
     try:
         sys.stdout.flush()
         sys.stderr.write(text + note)

@@ -43,11 +43,11 @@ def run(loaded: Any, channel: TaskChannel, job: Message) -> int:
         _leave_forked_process(failure)
     exception = None
     if failure is not None:
-        exception = _report(failure, task)
+        exception = _report(failure, task, job)
         failure.__traceback__ = None  # its frames hold the body's variables
     unstored = _send_artifacts(loaded, task, job)
     if exception is None and unstored is not None:
-        exception = _report(unstored, task)
+        exception = _report(unstored, task, job)
     if exception is None:
         channel.post({"op": "done", "ok": True, "transition": task.transition})
     else:
@@ -137,13 +137,13 @@ def _leave_forked_process(failure: BaseException | None) -> None:
         os._exit(0 if failure is None else 1)
 
 
-def _report(error: BaseException, task: Task) -> dict[str, Any]:
+def _report(error: BaseException, task: Task, job: Message) -> dict[str, Any]:
     from .failures import report
 
     note = ""
     if isinstance(error, SystemExit):
         note = f"mf: step '{task.step}' ended by sys.exit(); a step succeeds only by returning\n"
-    return report(error, note)
+    return report(error, note, job.get("print_failure", True))
 
 
 def _send_artifacts(loaded: Any, task: Task, job: Message) -> BaseException | None:
