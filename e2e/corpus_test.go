@@ -74,7 +74,6 @@ type bothRuns struct {
 	name         string
 	random       []string
 	ours, theirs runRef
-	problem      string
 }
 
 // TestCorpus runs every valid Python flow of the corpus by the real Metaflow and by mf: the artifacts must be equal,
