@@ -141,7 +141,8 @@ func sharedDir(t *testing.T) string {
 	return dir
 }
 
-// randomArtifacts reads the file "random": names of artifacts that differ from run to run.
+// randomArtifacts reads the file "random": names of artifacts that differ from run to run. Metaflow hands the branches of a
+// static split to a join in no fixed order; a traceback has paths in it.
 func randomArtifacts(t *testing.T, dir string) []string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "random"))
