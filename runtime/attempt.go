@@ -241,5 +241,10 @@ func firstLine(s string) string {
 	return s
 }
 
-// shortType drops the module of a built-in exception.
-func shortType(class string) string { return strings.TrimPrefix(class, "builtins.") }
+// shortType drops the module of a built-in exception, and of one of the SDK's own.
+func shortType(class string) string {
+	if strings.HasPrefix(class, "metaflow.") {
+		return class[strings.LastIndex(class, ".")+1:]
+	}
+	return strings.TrimPrefix(class, "builtins.")
+}

@@ -535,7 +535,7 @@ const MaxForeachValue = 30
 func (c *command) splitOver(name string, v any) error {
 	items, err := sequence(v)
 	if err != nil {
-		return userErrorf("the foreach artifact %q is %s: it must be a list", name, pickle.TypeName(v))
+		return userErrorf("the foreach artifact %q is %s: it must be a list", name, kindOf(v))
 	}
 	if len(items) == 0 {
 		return userErrorf("the foreach artifact %q is empty: a foreach needs at least one item", name)
@@ -559,7 +559,7 @@ func (c *command) splitOver(name string, v any) error {
 func (c *command) choose(next *ir.Transition, v any) error {
 	text, err := pickle.ToJSON(v)
 	if err != nil {
-		return userErrorf("the switch artifact %q is %s: it must be a string, number or bool", next.Condition, pickle.TypeName(v))
+		return userErrorf("the switch artifact %q is %s: it must be a string, number or bool", next.Condition, kindOf(v))
 	}
 	keys := make([]string, len(next.Cases))
 	for i, cs := range next.Cases {

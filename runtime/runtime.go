@@ -114,8 +114,11 @@ type Failure struct {
 // Summary returns one line.
 func (f *Failure) Summary() string {
 	text := firstLine(f.Message)
-	if f.Type == "" || strings.HasPrefix(f.Type, "mf.") {
+	switch {
+	case f.Type == "" || strings.HasPrefix(f.Type, "mf."):
 		return text // mf's own words say it all
+	case text == "":
+		return shortType(f.Type)
 	}
 	return fmt.Sprintf("%s: %s", shortType(f.Type), text)
 }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"math/big"
 	"sync"
 
 	"github.com/mf-run/mf/datastore"
@@ -177,4 +178,23 @@ func plainValue(v any) any {
 		return list
 	}
 	return v
+}
+
+// kindOf names the kind of a value in the words of the YAML language.
+func kindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "a bool"
+	case string:
+		return "a string"
+	case []byte:
+		return "bytes"
+	case int64, *big.Int, float64:
+		return "a number"
+	case map[string]any, pickle.Dict:
+		return "a map"
+	}
+	return pickle.TypeName(v)
 }

@@ -180,7 +180,11 @@ func (a *app) show(ctx context.Context, path string, asJSON bool) error {
 		if t.Reused != "" {
 			note = "reused from " + t.Reused
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", t.Task, t.Index, t.Status, note)
+		status := t.Status
+		if t.Attempt > 0 {
+			status += fmt.Sprintf(" (attempt %d)", t.Attempt)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", t.Task, t.Index, status, note)
 	}
 	return w.Flush()
 }

@@ -281,7 +281,7 @@ func (ui *runUI) failures(failed []local.FailedTask) {
 	for i, k := range kinds {
 		t := tasks[k][0].Task
 		fmt.Fprintf(ui.app.stderr, "%s: step %s failed (%s): %s\n", paint(ui.color, red, "error"), k.step, place(t), k.summary)
-		if tb := strings.TrimRight(k.traceback, "\n"); tb != "" && i < maxReports {
+		if tb := traceback(k.traceback, tasks[k][0].Failure.Message); tb != "" && i < maxReports {
 			fmt.Fprintf(ui.app.stderr, "    %s\n", strings.ReplaceAll(tb, "\n", "\n    "))
 		}
 		if i < maxReports {
@@ -292,6 +292,16 @@ func (ui *runUI) failures(failed []local.FailedTask) {
 				t.Ref.Flow, t.Ref.Run, k.step)
 		}
 	}
+}
+
+// traceback is the text to show below the summary: without its only line where that says the same.
+func traceback(text, message string) string {
+	text = strings.TrimRight(text, "\n")
+	message, _, _ = strings.Cut(message, "\n")
+	if first, rest, _ := strings.Cut(text, "\n"); strings.HasSuffix(first, ": "+message) {
+		return rest
+	}
+	return text
 }
 
 // place says which task of a step it is: its id, the split with its item, and the attempt if it was not the first.
