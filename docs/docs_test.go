@@ -338,6 +338,7 @@ func TestMetaflowCommands(t *testing.T) {
 		{"--with retry:times=1 show", "greet @retry"},
 		{"--no-pylint --metadata local --datastore=local run --greeting Hei --tag t --max-workers 2 --max-num-splits 3 --namespace n --run-id-file id", "Hei, Ada!"},
 		{"--quiet resume start --origin-run-id " + "ID", "Hei, Ada!"},
+		{"--config-value nope {} run", "? the flow has no config"},
 		{"spin start", `! the command "spin" of Metaflow is not there in mf`},
 		{"card list", `! the command "card" of Metaflow is not there in mf`},
 		{"dump 1", "! use mf dump"},
