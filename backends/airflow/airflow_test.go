@@ -370,7 +370,7 @@ func checkFormat(t *testing.T, files ...backends.File) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"format", "--isolated", "--diff", folder}, {"check", "--isolated", folder}} {
+	for _, args := range [][]string{{"format", "--isolated", "--no-cache", "--diff", folder}, {"check", "--isolated", "--no-cache", folder}} {
 		if out, err := exec.Command(ruff, args...).CombinedOutput(); err != nil {
 			t.Errorf("ruff %s: %v\n%s", args[0], err, out)
 		}

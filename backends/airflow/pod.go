@@ -15,9 +15,10 @@ const (
 	// xcomFile is what the operator's sidecar returns to Airflow.
 	xcomFile = "/airflow/xcom/return.json"
 
-	// runTemplate and attemptTemplate are filled in by Airflow.
+	// runTemplate and attemptTemplate are filled in by Airflow. A cleared task goes on counting its tries and gets as many
+	// more as it has retries; what mf-task wants to know is the number among these, from 0.
 	runTemplate     = "{{ mf_run_id(dag.dag_id, run_id) }}"
-	attemptTemplate = "{{ ti.try_number - 1 }}"
+	attemptTemplate = "{{ [ti.try_number - 1 - ti.max_tries + task.retries, 0] | max }}"
 	// pathArgument stands for the argument of a mapped task group.
 	pathArgument = "\x00path"
 

@@ -23,6 +23,8 @@ type states []namedState
 type namedState struct {
 	name  string
 	state any // *task, *parallel or *mapState
+	// then is the state's own, to be filled in.
+	then *transition
 }
 
 // MarshalJSON writes an object.
@@ -64,6 +66,7 @@ type task struct {
 type parallel struct {
 	Type     string    `json:"Type"`
 	Branches []machine `json:"Branches"`
+	Retry    []retrier `json:"Retry,omitempty"`
 	transition
 }
 
@@ -96,9 +99,9 @@ type itemReader struct {
 
 type retrier struct {
 	ErrorEquals     []string `json:"ErrorEquals"`
-	IntervalSeconds int64    `json:"IntervalSeconds"`
+	IntervalSeconds int64    `json:"IntervalSeconds,omitempty"`
 	MaxAttempts     int      `json:"MaxAttempts"`
-	BackoffRate     float64  `json:"BackoffRate"`
+	BackoffRate     float64  `json:"BackoffRate,omitempty"`
 	MaxDelaySeconds int      `json:"MaxDelaySeconds,omitempty"`
 	JitterStrategy  string   `json:"JitterStrategy,omitempty"`
 }

@@ -14,6 +14,7 @@ import (
 const (
 	splitSuffix   = ".split"
 	foreachSuffix = ".foreach"
+	catchSuffix   = ".catch"
 
 	// runPrefix and an execution's name are the id of its run: Metaflow's for Step Functions.
 	runPrefix = "sfn-"
@@ -87,9 +88,7 @@ func (e *emitter) stateMachine() machine {
 	top := topScope()
 	m, load := e.sequence(e.graph.Start(), "", top)
 	// What a finished execution shows to whoever started it.
-	if last, ok := m.States[len(m.States)-1].state.(*task); ok {
-		last.Output = map[string]string{"run": top.run.String()}
-	}
+	m.States[len(m.States)-1].then.Output = map[string]string{"run": top.run.String()}
 	e.checkHistory(backends.FlowSpan(e.flow), "a run", load)
 	m.Comment = fmt.Sprintf("Flow %s, made by mf %s from %s", e.flow.Name, e.opt.Version, e.flow.Source.File)
 	m.QueryLanguage = "JSONata"
@@ -99,38 +98,72 @@ func (e *emitter) stateMachine() machine {
 // sequence returns the states from a step up to, and without, another (to the end of the flow for ""), and what one pass
 // through them adds to the history of the execution.
 func (e *emitter) sequence(from, until string, at scope) (machine, load) {
-	m := machine{StartAt: from}
+	m := machine{StartAt: stateName(e.graph.Step(from))}
 	var total load
 	for name := from; ; {
 		s := e.graph.Step(name)
 		t, cost := e.task(s, at)
 		total = total.plus(cost)
-		m.States = append(m.States, namedState{s.Name, t})
+		state := namedState{s.Name, t, &t.transition}
+		if catches(s) {
+			p := shield(s, t, at)
+			state = namedState{stateName(s), p, &p.transition}
+			total.sure += eventsOfParallel
+		}
+		m.States = append(m.States, state)
 		name = ""
 		switch {
 		case s.Next == nil:
 		case s.Next.Kind == ir.Split || s.Next.Kind == ir.Foreach:
 			name = e.graph.MatchingJoin(s.Name)
-			between, state, cost := e.fan(s, t, name, at)
+			between, cost := e.fan(s, t, name, at)
 			total = total.plus(cost)
-			t.Next = between
-			m.States = append(m.States, namedState{between, state})
+			state.then.Next = between.name
+			m.States = append(m.States, between)
 		default:
 			if name = s.Next.Targets[0].Step; name != until {
-				t.Next = name
+				state.then.Next = stateName(e.graph.Step(name))
 			}
 		}
 		e.checkOverrides(s, t.Arguments.ContainerOverrides)
 		if name == "" || name == until {
-			t.End, t.Output = true, nothing
+			state.then.End, state.then.Output = true, nothing
 			return m, total
 		}
 	}
 }
 
+// shield puts the task of a step with @catch into a Parallel state of one branch. @catch goes by the number of the try,
+// which is the task state's count of retries. Jobs that Batch does not accept must not count: they are tried again
+// outside, where the count inside begins anew.
+func shield(s *ir.Step, t *task, at scope) *parallel {
+	p := &parallel{
+		Type:       "Parallel",
+		Branches:   []machine{{StartAt: s.Name, States: states{{s.Name, t, &t.transition}}}},
+		Retry:      t.Retry[:1],
+		transition: transition{Output: at.output},
+	}
+	t.Retry = append([]retrier{{ErrorEquals: p.Retry[0].ErrorEquals}}, t.Retry[1:]...)
+	t.End, t.Output = true, nothing
+	return p
+}
+
+func catches(s *ir.Step) bool {
+	_, _, ok := s.Catch()
+	return ok
+}
+
+// stateName is the name of the state with which a step begins.
+func stateName(s *ir.Step) string {
+	if catches(s) {
+		return s.Name + catchSuffix
+	}
+	return s.Name
+}
+
 // fan returns the state that runs what lies between a splitting step, whose task is t, and its join.
-func (e *emitter) fan(s *ir.Step, t *task, join string, at scope) (string, any, load) {
-	then := transition{Output: at.output, Next: join}
+func (e *emitter) fan(s *ir.Step, t *task, join string, at scope) (namedState, load) {
+	then := transition{Output: at.output, Next: stateName(e.graph.Step(join))}
 	if s.Next.Kind == ir.Foreach {
 		m, cost := e.foreach(s, join, at)
 		m.transition = then
@@ -138,7 +171,7 @@ func (e *emitter) fan(s *ir.Step, t *task, join string, at scope) (string, any, 
 			o := &t.Arguments.ContainerOverrides
 			o.Environment = append(o.Environment, keyValue{ir.EnvSplitList, splitList(e.flow.Name, s.Name, at).String()})
 		}
-		return s.Name + foreachSuffix, m, cost
+		return namedState{s.Name + foreachSuffix, m, &m.transition}, cost
 	}
 	p := &parallel{Type: "Parallel", transition: then}
 	total := load{sure: eventsOfParallel}
@@ -147,7 +180,7 @@ func (e *emitter) fan(s *ir.Step, t *task, join string, at scope) (string, any, 
 		total = total.plus(cost)
 		p.Branches = append(p.Branches, branch)
 	}
-	return s.Name + splitSuffix, p, total
+	return namedState{s.Name + splitSuffix, p, &p.transition}, total
 }
 
 // foreach returns the Map state over the splits of a step.

@@ -79,21 +79,33 @@ func (e *emitter) checkStepNames() {
 		if strings.ContainsAny(s.Name, notState) {
 			e.errorf(s.Span, "bad-step-name", "step %s: Step Functions takes none of %s in a name", s.Name, notState)
 		}
-		suffix := ""
-		if s.Next != nil && s.Next.Kind == ir.Split {
-			suffix = splitSuffix
-		} else if s.Next != nil && s.Next.Kind == ir.Foreach {
-			suffix = foreachSuffix
-		}
-		if n := len([]rune(s.Name + suffix)); n > maxName {
-			e.list = append(e.list, diag.Errorf(s.Span, "name-too-long",
-				"the state %s has a name of %d characters, but Step Functions takes %d", s.Name+suffix, n, maxName).
-				WithDetail("Give the step a shorter name."))
-		}
-		if suffix != "" && states[s.Name+suffix] {
-			e.list = append(e.list, diag.Errorf(s.Span, "name-collision",
-				"step %s needs a state %s, but that is a step's name", s.Name, s.Name+suffix).
-				WithDetail("Rename one of them."))
+		for _, name := range stateNames(s) {
+			if n := len([]rune(name)); n > maxName {
+				e.list = append(e.list, diag.Errorf(s.Span, "name-too-long",
+					"the state %s has a name of %d characters, but Step Functions takes %d", name, n, maxName).
+					WithDetail("Give the step a shorter name."))
+			}
+			if name != s.Name && states[name] {
+				e.list = append(e.list, diag.Errorf(s.Span, "name-collision",
+					"step %s needs a state %s, but that is a step's name", s.Name, name).
+					WithDetail("Rename one of them."))
+			}
 		}
 	}
+}
+
+// stateNames are the names of the states that a step has.
+func stateNames(s *ir.Step) []string {
+	list := []string{s.Name}
+	if catches(s) {
+		list = append(list, s.Name+catchSuffix)
+	}
+	switch {
+	case s.Next == nil:
+	case s.Next.Kind == ir.Split:
+		list = append(list, s.Name+splitSuffix)
+	case s.Next.Kind == ir.Foreach:
+		list = append(list, s.Name+foreachSuffix)
+	}
+	return list
 }

@@ -26,11 +26,13 @@ type question struct {
 	Execute    *execution      `json:"execute,omitempty"`
 }
 
-// execution says how to run a state machine: under which name, with which input, and how wide each foreach is.
+// execution says how to run a state machine: under which name, with which input, how wide each foreach is, and with which
+// errors the first jobs of a step end.
 type execution struct {
-	Name   string         `json:"name"`
-	Input  any            `json:"input"`
-	Widths map[string]int `json:"widths"`
+	Name     string              `json:"name"`
+	Input    any                 `json:"input"`
+	Widths   map[string]int      `json:"widths"`
+	Failures map[string][]string `json:"failures"`
 }
 
 type answer struct {

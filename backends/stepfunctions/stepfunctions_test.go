@@ -273,21 +273,30 @@ func TestForeachOverConstantIsInline(t *testing.T) {
 }
 
 func TestRetriesPause(t *testing.T) {
-	var m struct {
-		States map[string]struct {
-			Retry []struct {
-				ErrorEquals     []string
-				IntervalSeconds int
-				MaxAttempts     int
-				BackoffRate     float64
-			}
+	type retrier struct {
+		ErrorEquals     []string
+		IntervalSeconds int
+		MaxAttempts     int
+		BackoffRate     float64
+	}
+	type state struct {
+		Retry    []retrier
+		Branches []struct {
+			States map[string]struct{ Retry []retrier }
 		}
 	}
+	var m struct{ States map[string]state }
 	if err := json.Unmarshal(machineOf(t, made(t, "made-retries")), &m); err != nil {
 		t.Fatal(err)
 	}
 	for step, want := range map[string][2]int{"start": {}, "flaky": {4, 90}, "caught": {3, 1}, "both": {5, 1}, "end": {}} {
 		retry := m.States[step].Retry
+		if shield := m.States[step+".catch"]; shield.Branches != nil {
+			retry = shield.Branches[0].States[step].Retry
+			if len(shield.Retry) != 1 || shield.Retry[0].ErrorEquals[0] != "Batch.AWSBatchException" || retry[0].MaxAttempts != 0 {
+				t.Errorf("%s: %v around %v", step, shield.Retry, retry)
+			}
+		}
 		if want[0] == 0 {
 			if len(retry) != 1 {
 				t.Errorf("%s: %v", step, retry)
@@ -298,6 +307,42 @@ func TestRetriesPause(t *testing.T) {
 			last.MaxAttempts != want[0] || last.IntervalSeconds != want[1] || last.BackoffRate != 1 {
 			t.Errorf("%s: %v, want %v", step, retry, want)
 		}
+	}
+}
+
+// TestTries fails jobs and looks at which try the next ones are told: for @catch it counts tries that Batch accepted.
+func TestTries(t *testing.T) {
+	const failed, refused = "States.TaskFailed", "Batch.AWSBatchException"
+	node := startNode(t)
+	definition := machineOf(t, made(t, "made-retries"))
+	for _, c := range []struct {
+		step     string
+		failures []string
+		want     []string
+	}{
+		{"flaky", []string{failed, failed, failed, failed}, []string{"0", "0", "0", "0", "0"}},
+		{"caught", []string{failed, failed, failed}, []string{"0", "1", "2", "3"}},
+		{"caught", []string{refused, refused, failed, failed}, []string{"0", "0", "0", "1", "2"}},
+		{"start", []string{refused, refused}, []string{"0", "0", "0"}},
+	} {
+		jobs, _ := node.execute(t, definition, execution{Name: "x", Failures: map[string][]string{c.step: slices.Clone(c.failures)}})
+		var got []string
+		for _, j := range jobs {
+			task, err := ir.ParseTaskInvocation(j.ContainerOverrides.Command[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if task.Step == c.step {
+				got = append(got, task.Attempt)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s failing with %v: tries %v, want %v", c.step, c.failures, got, c.want)
+		}
+	}
+	a := node.ask(t, question{Definition: definition, Execute: &execution{Name: "x", Failures: map[string][]string{"end": {failed}}}})
+	if a.Error != failed {
+		t.Errorf("a step without retries fails with %q", a.Error)
 	}
 }
 

@@ -14,9 +14,11 @@ import (
 const (
 	// taskProgram is mf-task, found on the image's PATH.
 	taskProgram = "mf-task"
-	// firstAttempt is what every task is told. Step Functions' own counter starts anew with each redrive and also counts
-	// jobs that were never accepted, so the datastore alone numbers the attempts.
-	firstAttempt = "0"
+	// uncounted is the attempt that tasks without @catch are told: the datastore alone numbers theirs, for Step Functions
+	// also counts jobs that Batch did not accept.
+	uncounted = "0"
+	// retryCount is the number of the try, which decides what @catch does. See shield.
+	retryCount = "$string($states.context.State.RetryCount)"
 	// timeoutGrace is how much longer than @timeout a job may run: the task ends itself in time and can still record
 	// that it did.
 	timeoutGrace = 5 * time.Minute
@@ -35,7 +37,7 @@ func (e *emitter) task(s *ir.Step, at scope) (*task, load) {
 			JobQueue:      e.queue(s),
 			JobDefinition: e.jobDefinition(s),
 			ContainerOverrides: overrides{
-				Command:              command(e.flow.Name, s.Name, at),
+				Command:              command(e.flow.Name, s, at),
 				Environment:          e.environment(s),
 				ResourceRequirements: e.requirements(s),
 			},
@@ -52,12 +54,15 @@ func (e *emitter) task(s *ir.Step, at scope) (*task, load) {
 	return t, load{sure: eventsOfTask, retries: eventsOfRetry * (attempts - 1)}
 }
 
-func command(flow, step string, at scope) []string {
-	args := ir.TaskInvocation{
-		Flow: literal(flow).String(), Run: at.run.String(), Step: literal(step).String(), Path: at.path.String(),
-		Attempt: firstAttempt,
-	}.Args()
-	return append([]string{taskProgram}, args...)
+func command(flow string, s *ir.Step, at scope) []string {
+	t := ir.TaskInvocation{
+		Flow: literal(flow).String(), Run: at.run.String(), Step: literal(s.Name).String(), Path: at.path.String(),
+		Attempt: uncounted,
+	}
+	if catches(s) {
+		t.Attempt = expression(retryCount)
+	}
+	return append([]string{taskProgram}, t.Args()...)
 }
 
 // environment is what differs from the job definition: @environment, and in the start step the run's parameters, which it

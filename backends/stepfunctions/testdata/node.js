@@ -22,10 +22,12 @@ async function evaluate(value, states) {
   return Object.fromEntries(await Promise.all(entries));
 }
 
-// Interpreter runs a state machine without Batch and S3: each job succeeds, and leaves its list where it was told to.
+// Interpreter runs a state machine without Batch and S3: each job ends as failures say, its step's first first, and when
+// these are used up it succeeds and leaves its list where it was told to.
 class Interpreter {
-  constructor(widths) {
-    this.widths = widths;
+  constructor({ widths, failures }) {
+    this.widths = widths ?? {};
+    this.failures = failures ?? {};
     this.jobs = [];
     this.objects = new Map();
     this.children = 0;
@@ -34,10 +36,25 @@ class Interpreter {
   async run(machine, input, context) {
     for (let name = machine.StartAt; ; ) {
       const state = machine.States[name];
-      const states = { input, context: { ...context, State: { Name: name, RetryCount: 0 } } };
-      input = await this.enter(state, states, context);
+      input = await this.retry(name, state, input, context);
       if (state.End) return input;
       name = state.Next;
+    }
+  }
+
+  // retry enters a state as often as its retriers allow.
+  async retry(name, state, input, context) {
+    const used = new Map();
+    for (let RetryCount = 0; ; RetryCount++) {
+      const states = { input, context: { ...context, State: { Name: name, RetryCount } } };
+      try {
+        return await this.enter(state, states, context);
+      } catch (error) {
+        const retrier = state.Retry?.find(({ ErrorEquals }) =>
+          ErrorEquals.some((e) => e === error.name || (e === "States.TaskFailed" && error.batch)));
+        if (!retrier || (used.get(retrier) ?? 0) >= retrier.MaxAttempts) throw error;
+        used.set(retrier, (used.get(retrier) ?? 0) + 1);
+      }
     }
   }
 
@@ -61,6 +78,8 @@ class Interpreter {
   async submit(job) {
     this.jobs.push(job);
     const command = job.ContainerOverrides.Command;
+    const failure = this.failures[command[command.indexOf("--step") + 1]]?.shift();
+    if (failure) throw Object.assign(new Error(failure), { name: failure, batch: true });
     for (const { Name, Value } of job.ContainerOverrides.Environment ?? []) {
       if (Name !== "MF_SPLIT_LIST") continue;
       const width = this.widths[command[command.indexOf("--step") + 1]];
@@ -95,7 +114,7 @@ async function answer({ definition, execute }) {
     const { errors } = validator(definition);
     return { problems: errors.map((e) => e.Message ?? `${e.instancePath} ${e.message}`) };
   }
-  const interpreter = new Interpreter(execute.widths);
+  const interpreter = new Interpreter(execute);
   const context = { Execution: { Name: execute.name, Input: execute.input } };
   const output = await interpreter.run(definition, execute.input, context);
   return { jobs: interpreter.jobs, output };

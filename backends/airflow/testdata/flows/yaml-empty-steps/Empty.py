@@ -24,7 +24,10 @@ def mf_run_id(dag_id, dag_run_id):
 
 # The parts of the command line that all tasks share; Airflow fills in the braces.
 RUN = ["run", "--flow", "Empty", "--run", "{{ mf_run_id(dag.dag_id, run_id) }}"]
-ATTEMPT = ["--attempt", "{{ ti.try_number - 1 }}"]
+ATTEMPT = [
+    "--attempt",
+    "{{ [ti.try_number - 1 - ti.max_tries + task.retries, 0] | max }}",
+]
 
 # The folder that brings mf-task into each pod.
 MF_VOLUME = k8s.V1Volume(name="mf", empty_dir=k8s.V1EmptyDirVolumeSource())
