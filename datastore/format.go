@@ -42,8 +42,8 @@ func (s *Store) readFormat(ctx context.Context) (marked bool, err error) {
 		return false, fmt.Errorf("checking the datastore's format: %s in %s is %w: %w", formatKey, s.b.Root(), ErrCorrupt, err)
 	}
 	if mark.Format > Format {
-		return false, fmt.Errorf("the datastore %s has format %d, this mf knows formats up to %d; use the mf that wrote it, or a newer one: %w",
-			s.b.Root(), mark.Format, Format, ErrNewer)
+		return false, fmt.Errorf("the datastore %s was %w of mf: it has format %d, this mf knows formats up to %d; update mf",
+			s.b.Root(), ErrNewer, mark.Format, Format)
 	}
 	return true, nil
 }

@@ -155,6 +155,8 @@ func (a *attempt) watch(ctx context.Context, p *worker.Process, limit time.Durat
 		case <-p.Done():
 		case <-time.After(a.run.Grace):
 			p.Kill()
+		case <-a.run.Abort:
+			p.Kill()
 		}
 	}()
 	return func() { close(finished) }

@@ -176,6 +176,8 @@ type Run struct {
 	Now func() time.Time
 	// Grace is how long a process that was told to stop may take.
 	Grace time.Duration
+	// Abort, when closed, ends that time at once; nil for never.
+	Abort <-chan struct{}
 	// Parameters is the result of the _parameters task.
 	Parameters *Result
 

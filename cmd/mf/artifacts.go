@@ -90,7 +90,11 @@ func (a *app) printLogs(ctx context.Context, rec *records, p pathspec, flags log
 	case flags.stderr && !flags.stdout:
 		streams = streams[1:]
 	}
+	several := len(refs) > 1
 	for _, ref := range refs {
+		if ref, err = rec.printedBy(ctx, ref); err != nil {
+			return err
+		}
 		attempt := flags.attempt
 		if attempt < 0 {
 			attempts, err := rec.store.Attempts(ctx, ref)
@@ -109,7 +113,7 @@ func (a *app) printLogs(ctx context.Context, rec *records, p pathspec, flags log
 		key := fmt.Sprint(ref, attempt)
 		for _, line := range lines[min(shown[key], len(lines)):] {
 			prefix := ""
-			if len(refs) > 1 {
+			if several {
 				prefix = "[" + ref.Step + "/" + ref.Task + "] "
 			}
 			if flags.timestamps {
@@ -120,6 +124,25 @@ func (a *app) printLogs(ctx context.Context, rec *records, p pathspec, flags log
 		shown[key] = len(lines)
 	}
 	return nil
+}
+
+// printedBy returns the task that ran: for one that a resumed run took over, the task of the run it was taken from.
+func (r *records) printedBy(ctx context.Context, ref datastore.TaskRef) (datastore.TaskRef, error) {
+	for {
+		rows, err := r.meta.Metadata(ctx, ref.Flow, ref.Run, ref.Step, ref.Task)
+		if err != nil {
+			return ref, fmt.Errorf("looking for the origin of %s: %w", ref, err)
+		}
+		// Only a task that was taken over has an origin task; one that ran in a resumed run has an origin run alone.
+		fields := map[string]string{}
+		for _, m := range rows {
+			fields[m.FieldName] = m.Value
+		}
+		if fields["origin-task-id"] == "" {
+			return ref, nil
+		}
+		ref.Run, ref.Task = fields["origin-run-id"], fields["origin-task-id"]
+	}
 }
 
 // readLines reads the streams of an attempt, by time.

@@ -131,12 +131,20 @@ func (a *app) loadFlow(ctx context.Context, c *config, arg flowArg, flags flowFl
 		flow, list, err = yaml.Load(ctx, arg.path)
 	}
 	if err != nil || flow == nil || list.HasErrors() {
-		return nil, list, err
+		return nil, list, interpreterHint(err)
 	}
 	flow, found := compiler.Check(flow, target)
 	list = append(list, found...)
 	list.Sort()
 	return flow, list, nil
+}
+
+// interpreterHint adds what can be done about a Python that will not do.
+func interpreterHint(err error) error {
+	if errors.Is(err, python.ErrInterpreter) {
+		return fmt.Errorf("%w; the setting python, or MF_PYTHON, names another", err)
+	}
+	return err
 }
 
 // printDiagnostics prints findings as text.

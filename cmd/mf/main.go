@@ -35,12 +35,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-ctx.Done()
-		// A second Ctrl-C ends the program at once.
-		stop()
-	}()
+	ctx := listen(context.Background())
 	args := os.Args[1:]
 	if name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); name == "mf-task" {
 		// Command steps find mf under this name in their PATH.
@@ -48,6 +43,36 @@ func main() {
 	}
 	os.Exit(run(ctx, args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
+
+type abortKey struct{}
+
+// abortOf returns a channel that is closed at the second Ctrl-C; nil if nobody listens.
+func abortOf(ctx context.Context) <-chan struct{} {
+	abort, _ := ctx.Value(abortKey{}).(chan struct{})
+	return abort
+}
+
+// listen cancels the context at the first Ctrl-C, which lets running tasks end; the second ends them, and the program
+// soon after; the third ends the program at once.
+func listen(ctx context.Context) context.Context {
+	abort := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, abortKey{}, abort))
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		signal.Stop(signals)
+		close(abort)
+		time.Sleep(abortGrace)
+		os.Exit(exitInterrupted)
+	}()
+	return ctx
+}
+
+// abortGrace is the time to write down how tasks ended that were killed.
+const abortGrace = 5 * time.Second
 
 // app is what the verbs share: the program's surroundings, which nothing below cmd reads by itself.
 type app struct {

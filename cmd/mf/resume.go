@@ -77,6 +77,9 @@ func (s *session) findOrigin(ctx context.Context) (*local.Origin, error) {
 		stores = append(stores, datastore.New(backend))
 	}
 	id := strings.TrimPrefix(s.flags.origin, s.flow.Name+"/")
+	if strings.Contains(id, "/") {
+		return nil, usagef("--origin %s is no run of %s; give its id, or %s/ID", s.flags.origin, s.flow.Name, s.flow.Name)
+	}
 	for _, store := range stores {
 		run := id
 		if run == "" {

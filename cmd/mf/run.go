@@ -309,7 +309,8 @@ func (s *session) execute(ctx context.Context, given map[string]string, opt loca
 	}
 	ui := s.newUI(r)
 	defer ui.close()
-	r.Output = ui.output
+	defer context.AfterFunc(ctx, ui.stopping)()
+	r.Output, r.Abort = ui.output, abortOf(ctx)
 	opt.Observer = ui
 	started := s.app.now()
 	sess := &local.Session{Run: r, Recorder: s.recorder, Options: opt, Given: given,

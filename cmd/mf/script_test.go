@@ -164,6 +164,7 @@ var (
 	jsonSecsPattern = regexp.MustCompile(`"(seconds)": ?[0-9.e-]+`)
 	caretPattern    = regexp.MustCompile(`(?m)^(\[[^ \]]*\]\]? |)[ ~^]*[~^][ ~^]*\n`)
 	pidPattern      = regexp.MustCompile(`0x[0-9a-f]{6,}`)
+	sdkPattern      = regexp.MustCompile(`sdk-[0-9a-f]{16}`)
 	tempPattern     = regexp.MustCompile(`/tmp/mf-[0-9]+`)
 )
 
@@ -186,6 +187,7 @@ func (st *scriptState) normal(text string) string {
 	text = tempPattern.ReplaceAllString(text, "$$TMP")
 	text = strings.ReplaceAll(text, st.work, "$WORK")
 	text = strings.ReplaceAll(text, st.cache, "$CACHE")
+	text = sdkPattern.ReplaceAllString(text, "sdk-DIGEST")
 	return strings.ReplaceAll(text, filepath.Dir(st.python), "$PYTHON")
 }
 

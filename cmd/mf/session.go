@@ -85,14 +85,14 @@ func (s *session) openPython(ctx context.Context) error {
 	s.worker = worker.Options{Interpreter: opt.Interpreter, SDKDir: opt.SDKDir, FlowFile: path, Class: s.arg.class,
 		Env: s.app.environ}
 	if s.zygote, err = worker.StartZygote(s.worker, fileOf(s.app.stderr), fileOf(s.app.stderr)); err != nil {
-		if !errors.Is(err, worker.ErrUnsupported) {
-			err = fmt.Errorf("%w (the setting python, or MF_PYTHON, chooses another interpreter)", err)
+		if errors.Is(err, worker.ErrUnsupported) {
+			return err
 		}
-		return err
+		return s.explainPython(ctx, opt, err)
 	}
 	raw, err := s.zygote.Describe(ctx, worker.DescribeRequest{With: opt.With, Configs: opt.Configs, ConfigValues: opt.ConfigValues})
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", s.arg.path, err)
+		return s.explainPython(ctx, opt, fmt.Errorf("reading %s: %w", s.arg.path, err))
 	}
 	flow, list, err := python.Decode(raw)
 	if err != nil {
@@ -117,6 +117,18 @@ func (s *session) openPython(ctx context.Context) error {
 	}
 	s.pythonVersion = described.Python
 	return nil
+}
+
+// explainPython looks for the reason why the Python process did not read the flow, which mf check would tell; err if
+// there is no better one.
+func (s *session) explainPython(ctx context.Context, opt python.Options, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if _, _, reason := python.Load(ctx, s.arg.path, opt); reason != nil {
+		err = reason
+	}
+	return interpreterHint(err)
 }
 
 // fileOf returns w as a file; nil, which is /dev/null for a process, where it is none.

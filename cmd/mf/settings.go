@@ -108,7 +108,11 @@ func (c *config) readFile(dir string) (map[string]string, error) {
 	}
 	var raw map[string]yaml.Node
 	if err := yaml.Unmarshal(data, &raw); err != nil {
-		return nil, usagef("%s: %s; it holds settings, one \"key: value\" a line", path, strings.ReplaceAll(err.Error(), "\n", ""))
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		if errors.As(err, new(*yaml.TypeError)) {
+			text = "it is not a map"
+		}
+		return nil, usagef("%s: %s; the file holds settings, one \"key: value\" a line", path, text)
 	}
 	values := map[string]string{}
 	for _, key := range sortedKeys(raw) {

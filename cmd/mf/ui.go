@@ -27,6 +27,7 @@ type runUI struct {
 	live  bool
 
 	mu       sync.Mutex
+	id       string // of the run, once it has one
 	progress local.Progress
 	started  time.Time
 	status   bool // a status line is on the screen
@@ -77,7 +78,7 @@ func (ui *runUI) clearStatus() {
 }
 
 func (ui *runUI) drawStatus() {
-	if !ui.live || ui.run.ID == "" {
+	if !ui.live || ui.id == "" {
 		return
 	}
 	ui.clearStatus()
@@ -87,14 +88,14 @@ func (ui *runUI) drawStatus() {
 		bar += fmt.Sprintf(", %d failed", p.Failed)
 	}
 	elapsed := ui.app.now().Sub(ui.started).Truncate(time.Second)
-	fmt.Fprintf(ui.app.stderr, "%s  %s  %s", paint(ui.color, bold, ui.flow+"/"+ui.run.ID), bar, paint(ui.color, dim, elapsed.String()))
+	fmt.Fprintf(ui.app.stderr, "%s  %s  %s", paint(ui.color, bold, ui.flow+"/"+ui.id), bar, paint(ui.color, dim, elapsed.String()))
 	ui.status = true
 }
 
 // event writes a JSON line.
 func (ui *runUI) event(fields map[string]any) {
 	fields["time"] = ui.app.now().UTC().Format("2006-01-02T15:04:05.000Z")
-	fields["run"] = ui.run.ID
+	fields["run"] = ui.id
 	data, err := json.Marshal(fields)
 	if err != nil {
 		return
@@ -122,6 +123,7 @@ func label(t *runtime.Task) string {
 func (ui *runUI) begin(id string) error {
 	ui.mu.Lock()
 	defer ui.mu.Unlock()
+	ui.id = id
 	if ui.json {
 		ui.event(map[string]any{"event": "run-started", "flow": ui.flow, "origin": ui.run.Origin})
 		return nil
@@ -206,6 +208,16 @@ func (ui *runUI) TaskEnded(t *runtime.Task, out runtime.Outcome, took, retry tim
 	}
 }
 
+// stopping says that Ctrl-C has been heard.
+func (ui *runUI) stopping() {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	if ui.json || ui.id == "" {
+		return
+	}
+	ui.print(ui.app.stderr, "stopping: running tasks have %s to end; Ctrl-C again ends them now", ui.run.Grace)
+}
+
 // Progress implements local.Observer.
 func (ui *runUI) Progress(p local.Progress) {
 	ui.mu.Lock()
@@ -245,8 +257,17 @@ func (ui *runUI) end(report local.Report, err error, took time.Duration, resume 
 		return
 	}
 	rest := ""
-	if n := len(report.Failed); n > 0 {
+	stopped := 0
+	for _, f := range report.Failed {
+		if f.Failure.Stopped {
+			stopped++
+		}
+	}
+	if n := len(report.Failed) - stopped; n > 0 {
 		rest = fmt.Sprintf(", %d failed", n)
+	}
+	if stopped > 0 {
+		rest += fmt.Sprintf(", %d stopped", stopped)
 	}
 	if report.Cloned > 0 {
 		rest += fmt.Sprintf(", %d reused", report.Cloned)

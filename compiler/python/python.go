@@ -68,6 +68,9 @@ const (
 	tailSize = 2000
 )
 
+// ErrInterpreter: what is there to run Python flows cannot.
+var ErrInterpreter = errors.New("Python flows need Python 3.9 or newer")
+
 // Load executes the flow file and returns its flow, with every finding about it. The flow is nil where there are errors that
 // leave nothing to describe. An error is returned where the file does not exist or the interpreter does not do its work.
 func Load(ctx context.Context, path string, opt Options) (*ir.Flow, diag.List, error) {
@@ -119,13 +122,16 @@ func run(ctx context.Context, input []byte, opt Options) ([]byte, error) {
 	var exit *exec.ExitError
 	switch {
 	case err == nil || errors.Is(err, exec.ErrWaitDelay):
+		if !bytes.HasPrefix(answer.Bytes(), []byte("{")) {
+			return nil, fmt.Errorf("%s does not behave like Python; %w", interpreter, ErrInterpreter)
+		}
 		return answer.Bytes(), nil
 	case errors.As(err, &exit) && exit.ExitCode() == exitTooOld:
 		return nil, tooOld(interpreter, answer.Bytes())
 	case errors.As(err, &exit):
 		return nil, fmt.Errorf("%s failed while it loaded the flow (%w)%s", interpreter, exit, printed)
 	}
-	return nil, fmt.Errorf("%s cannot be run; Python flows need Python 3.9 or newer: %w", interpreter, err)
+	return nil, fmt.Errorf("%s cannot be run: %w; %w", interpreter, err, ErrInterpreter)
 }
 
 // environment puts the SDK first on PYTHONPATH.
@@ -152,7 +158,7 @@ func tooOld(interpreter string, answer []byte) error {
 	if err := json.Unmarshal(answer, &found); err != nil || found.Python == "" {
 		found.Python = "of an unknown version"
 	}
-	return fmt.Errorf("%s is Python %s; Python flows need 3.9 or newer", interpreter, found.Python)
+	return fmt.Errorf("%s is Python %s; %w", interpreter, found.Python, ErrInterpreter)
 }
 
 // Decode reads a description as the SDK gives it, by mf_describe.py or in the zygote's "described" message: the flow and

@@ -96,7 +96,7 @@ func (z *Zygote) receive() {
 		z.dispatch(msg)
 	}
 	state := z.cmd.Wait()
-	if errors.Is(err, io.EOF) || err == nil {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || err == nil {
 		err = fmt.Errorf("the Python process that holds the flow ended")
 		if state != nil {
 			err = fmt.Errorf("the Python process that holds the flow ended: %w", state)

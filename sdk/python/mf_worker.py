@@ -5,6 +5,9 @@ Usage: mf_worker.py [--task] FLOW_FILE[:CLASS], with the number of a Unix stream
 
 import sys
 
+if sys.version_info < (3, 9):
+    sys.exit(3)  # mf_describe.py says it
+
 if __name__ == "__main__":
     from metaflow._run.zygote import main
 
