@@ -77,6 +77,13 @@ type Linker interface {
 	LinkFrom(ctx context.Context, from Backend, key string) (bool, error)
 }
 
+// Copier is a Backend that can give an object a second key without copying its bytes.
+type Copier interface {
+	// Copy makes the key to name what from names. It reports false, and changes nothing, where that cannot be done; the
+	// caller then writes the object anew.
+	Copy(ctx context.Context, from, to string) (bool, error)
+}
+
 // TaskRef names a task. The zero Attempt is the first.
 type TaskRef struct {
 	Flow, Run, Step, Task string

@@ -86,6 +86,41 @@ func (s *Store) Finish(ctx context.Context, t TaskRef, rec Record) error {
 	return s.putTask(ctx, t, rec.Attempt, doneFile, []byte(`""`))
 }
 
+// Clone records attempt from.Attempt of task old, which is done, as attempt 0 of task t: the same artifacts, the same
+// bytes where the backend can share them.
+func (s *Store) Clone(ctx context.Context, old TaskRef, rec Record, t TaskRef, now time.Time) error {
+	copier, ok := s.b.(Copier)
+	if !ok || rec.Attempt != 0 {
+		return s.writeClone(ctx, rec, t, now)
+	}
+	if err := s.ensureFormat(ctx); err != nil {
+		return err
+	}
+	for _, name := range []string{attemptFile, dataFile, doneFile} {
+		from, errFrom := attemptKey(old, 0, name)
+		to, errTo := attemptKey(t, 0, name)
+		if err := errors.Join(errFrom, errTo); err != nil {
+			return err
+		}
+		copied, err := copier.Copy(ctx, from, to)
+		if err != nil {
+			return err
+		}
+		if !copied {
+			return s.writeClone(ctx, rec, t, now)
+		}
+	}
+	return nil
+}
+
+func (s *Store) writeClone(ctx context.Context, rec Record, t TaskRef, now time.Time) error {
+	if err := s.Begin(ctx, t, 0, now); err != nil {
+		return err
+	}
+	rec.Attempt = 0
+	return s.Finish(ctx, t, rec)
+}
+
 // Latest returns the record of the attempt that counts: the one that started last. Where that has not come to its end,
 // done is false and only rec.Attempt is set, even if an earlier attempt did; such is Metaflow's rule. ErrNotFound if no
 // attempt has started. Attempts are counted beyond MaxAttempts too, where Metaflow's own readers stop looking.

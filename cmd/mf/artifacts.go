@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +18,18 @@ import (
 	"github.com/mf-run/mf/metadata/metaflowdir"
 )
 
-func (r *records) recorder() metadata.Recorder {
+// recorder writes to the database and, for a run that is there too, to Metaflow's own files.
+func (r *records) recorder(flow, run string) metadata.Recorder {
+	if !r.exported(flow, run) {
+		return r.meta
+	}
 	return metadata.Tee(r.meta, metaflowdir.New(r.store.Backend().Root(), time.Now))
+}
+
+// exported reports whether Metaflow's own files hold the run.
+func (r *records) exported(flow, run string) bool {
+	_, err := os.Stat(filepath.Join(filepath.FromSlash(r.store.Backend().Root()), flow, run, "_meta"))
+	return err == nil
 }
 
 type logsFlags struct {

@@ -249,7 +249,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.flags.color, "color", "auto", "colour: auto, always or never")
 	root.AddCommand(
 		a.initCommand(), a.checkCommand(), a.graphCommand(), a.runCommand(), a.resumeCommand(), a.compileCommand(),
-		a.runsCommand(), a.showCommand(), a.logsCommand(), a.dumpCommand(), a.tagCommand(), a.packageCommand(),
+		a.runsCommand(), a.showCommand(), a.logsCommand(), a.dumpCommand(), a.tagCommand(), a.exportCommand(), a.packageCommand(),
 		a.configCommand(), a.schemaCommand(), a.versionCommand(), a.pythonCommand(), a.taskCommand(),
 	)
 	return root

@@ -275,7 +275,7 @@ func (r *records) mutateTags(ctx context.Context, p pathspec, add, remove []stri
 		run, err := r.meta.Run(ctx, p.flow, p.run)
 		return run.Tags, err
 	}
-	recorder := r.recorder()
+	recorder := r.recorder(p.flow, p.run)
 	tags, err := recorder.MutateTags(ctx, p.flow, p.run, add, remove)
 	if err != nil {
 		return nil, fmt.Errorf("changing the tags of %s/%s: %w", p.flow, p.run, err)

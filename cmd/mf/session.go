@@ -168,8 +168,12 @@ func (s *session) openStores(ctx context.Context) error {
 	if s.meta, err = openMeta(ctx, s.home, s.root); err != nil {
 		return err
 	}
-	s.recorder = metadata.Tee(s.meta, metaflowdir.New(s.root, s.app.now))
-	return nil
+	s.recorder = s.meta
+	files, err := s.config.metaflowFiles()
+	if files {
+		s.recorder = metadata.Tee(s.meta, metaflowdir.New(s.root, s.app.now))
+	}
+	return err
 }
 
 // openStore opens a datastore that need not exist yet.
@@ -185,6 +189,9 @@ func openStore(ctx context.Context, root string) (*datastore.Store, error) {
 	return store, nil
 }
 
+// metadataFile is the name of the database of what ran.
+const metadataFile = "metadata.db"
+
 // openMeta opens the metadata of a folder, making both folders and the database where they are not there yet.
 func openMeta(ctx context.Context, home, root string) (*sqlite.Store, error) {
 	for _, dir := range []string{home, root} {
@@ -192,7 +199,7 @@ func openMeta(ctx context.Context, home, root string) (*sqlite.Store, error) {
 			return nil, fmt.Errorf("making the folder for runs: %w", err)
 		}
 	}
-	return sqlite.Open(ctx, filepath.Join(home, "metadata.db"), sqlite.Options{Now: time.Now})
+	return sqlite.Open(ctx, filepath.Join(home, metadataFile), sqlite.Options{Now: time.Now})
 }
 
 func (s *session) close() {
@@ -268,6 +275,7 @@ func (s *session) taskEnv(user string) map[string]string {
 		"METAFLOW_DEFAULT_METADATA":        "local",
 		"METAFLOW_DEFAULT_DATASTORE":       "local",
 		"METAFLOW_USER":                    user,
+		"MF_METADATA_DB":                   filepath.Join(s.home, metadataFile),
 	}
 }
 

@@ -41,6 +41,7 @@ var settings = []setting{
 	{"datastore-local", "METAFLOW_DATASTORE_SYSROOT_LOCAL", "", "folder below which .metaflow holds the local datastore; default: home"},
 	{"datastore", "METAFLOW_DATASTORE_SYSROOT_S3", "", "root of the shared datastore that compiled flows use, such as s3://bucket/prefix"},
 	{"service-url", "METAFLOW_SERVICE_URL", "", "metadata service that compiled flows use"},
+	{"metaflow-files", "", "auto", "write Metaflow's own metadata files, for its client: always, never, or auto (where datastore-local is set)"},
 	{"cache", "", "", "folder for what mf unpacks; default: the system's cache folder"},
 }
 
@@ -205,6 +206,20 @@ func (c *config) datastoreRoot(dir string) (string, error) {
 	}
 	home, err := c.home(dir)
 	return filepath.Join(home, ".metaflow"), err
+}
+
+// metaflowFiles reports whether runs are to be recorded in Metaflow's own files as well.
+func (c *config) metaflowFiles() (bool, error) {
+	switch text := c.get("metaflow-files"); text {
+	case "always":
+		return true, nil
+	case "never":
+		return false, nil
+	case "auto":
+		return c.get("datastore-local") != "", nil
+	default:
+		return false, usagef("setting metaflow-files is %q; it is one of auto, always, never", text)
+	}
 }
 
 // userName is the name under which runs are recorded.

@@ -251,6 +251,24 @@ func (b *Backend) LinkFrom(ctx context.Context, from datastore.Backend, key stri
 	return linked, nil
 }
 
+// Copy implements datastore.Copier by a hard link. What is stored is never changed in place, but for logs, which are not
+// copied.
+func (b *Backend) Copy(_ context.Context, from, to string) (bool, error) {
+	if err := errors.Join(datastore.CheckKey(from), datastore.CheckKey(to)); err != nil {
+		return false, err
+	}
+	linked := false
+	err := b.dirs.do(path.Dir(to), true, func(*os.Root) error {
+		err := os.Link(filepath.Join(b.root, filepath.FromSlash(from)), filepath.Join(b.root, filepath.FromSlash(to)))
+		linked = err == nil || errors.Is(err, fs.ErrExist)
+		return nil
+	})
+	if err != nil {
+		return false, b.explain("writing", to, err)
+	}
+	return linked, nil
+}
+
 // isAbsent reports whether err says that a file or one of its folders is not there.
 func isAbsent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || isNotDir(err)

@@ -144,6 +144,18 @@ func cloneRows(r *runtime.Run, o *Origin, old *runtime.Result, ref datastore.Tas
 	return rows
 }
 
+func writeClone(ctx context.Context, r *runtime.Run, o *Origin, old *runtime.Result, ref datastore.TaskRef, now time.Time) error {
+	record := datastore.Record{Attempt: old.Attempt, PythonVersion: r.PythonVersion, Artifacts: old.Artifacts}
+	if o.Store == r.Store {
+		return r.Store.Clone(ctx, old.Ref, record, ref, now)
+	}
+	record.Attempt = 0
+	if err := r.Store.Begin(ctx, ref, 0, now); err != nil {
+		return err
+	}
+	return r.Store.Finish(ctx, ref, record)
+}
+
 // CloneTask writes old as a task of r named ref.
 func CloneTask(ctx context.Context, r *runtime.Run, o *Origin, old *runtime.Result, ref datastore.TaskRef) (*runtime.Result, error) {
 	if o.Store != r.Store {
@@ -154,11 +166,7 @@ func CloneTask(ctx context.Context, r *runtime.Run, o *Origin, old *runtime.Resu
 		}
 	}
 	now := r.Now()
-	if err := r.Store.Begin(ctx, ref, 0, now); err != nil {
-		return nil, err
-	}
-	record := datastore.Record{PythonVersion: r.PythonVersion, Artifacts: old.Artifacts}
-	if err := r.Store.Finish(ctx, ref, record); err != nil {
+	if err := writeClone(ctx, r, o, old, ref, now); err != nil {
 		return nil, fmt.Errorf("writing the record of %s: %w", ref, err)
 	}
 	if err := r.Sink.Add(cloneRows(r, o, old, ref, now)); err != nil {
