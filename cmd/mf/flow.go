@@ -85,7 +85,7 @@ func pairs(flag string, args []string) (map[string]string, error) {
 
 // pythonOptions are the options for describing a Python flow.
 func (a *app) pythonOptions(c *config, arg flowArg, flags flowFlags) (python.Options, error) {
-	opt := python.Options{Interpreter: c.get("python"), Class: arg.class, Env: a.environ}
+	opt := python.Options{Interpreter: c.get("python"), Class: arg.class, Env: a.pythonEnv()}
 	opt.With = append(strings.Fields(c.get("with")), flags.with...)
 	var err error
 	if opt.Configs, err = pairs("config", flags.configs); err != nil {
@@ -185,4 +185,10 @@ func (a *app) mustLoad(ctx context.Context, c *config, arg flowArg, flags flowFl
 		return nil, failed
 	}
 	return flow, nil
+}
+
+// pythonEnv is the environment of Python processes. The SDK's bytecode is kept in the cache folder, also where the
+// environment asks Python to write none.
+func (a *app) pythonEnv() []string {
+	return append(slices.Clip(a.environ), "MF_KEEP_BYTECODE=1")
 }

@@ -10,6 +10,9 @@ if sys.version_info < (3, 9):
 if __name__ == "__main__":
     # The folder of this script stands behind the flow's own, which loading the flow puts first.
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from metaflow._bytecode import keep
+
+    keep(sys.path[0])
     from metaflow._describe._main import main
 
     main()
