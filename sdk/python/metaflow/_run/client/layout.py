@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_FOLDER = ".metaflow"
 _ARTIFACT = re.compile(r"^(\d+)_artifact_(.+)\.json$")
 _MAX_ATTEMPTS = 6
 _LOG_LINE = re.compile(r"^\[!?MFLOG\|0\|(?P<time>.+?)Z\|(?P<source>.+?)\|(?P<id>.+?)\](?P<text>.*)$")
@@ -32,30 +31,6 @@ class Layout:
         #: Absolute path of the folder, `/.metaflow` included.
         self.root = root
 
-    @classmethod
-    def find(cls) -> Layout:
-        """Return the folder that METAFLOW_DATASTORE_SYSROOT_LOCAL names, else the nearest one above here."""
-        given = os.environ.get("METAFLOW_DATASTORE_SYSROOT_LOCAL")
-        if given:
-            return cls(os.path.join(os.path.realpath(os.path.expanduser(given)), _FOLDER))
-        here = folder = os.getcwd()
-        while True:
-            for candidate in (os.path.join(folder, _FOLDER), os.path.join(folder, ".mf", _FOLDER)):
-                if os.path.isdir(candidate):
-                    return cls(os.path.realpath(candidate))
-            above = os.path.dirname(folder)
-            if above == folder:
-                return cls(os.path.join(here, _FOLDER))
-            folder = above
-
-    @classmethod
-    def at(cls, place: str) -> Layout:
-        """Return the folder `.metaflow` in `place`; raises MetaflowException when there is none."""
-        root = os.path.join(os.path.realpath(os.path.expanduser(place)), _FOLDER)
-        if not os.path.isdir(root):
-            raise MetaflowException(f"there is no local metadata in '{place}': it has no folder {_FOLDER}")
-        return cls(root)
-
     def _meta(self, parts: tuple[str, ...]) -> str:
         return os.path.join(self.root, *parts, "_meta")
 
@@ -63,17 +38,16 @@ class Layout:
         """Return the object at Flow[/run[/step[/task]]]; None when there is none."""
         return _read_json(os.path.join(self._meta(parts), "_self.json"))
 
-    def children(self, parts: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
-        """Return the names and objects one level below, newest first."""
+    def children(self, parts: tuple[str, ...], known: frozenset[str] = frozenset()) -> list[tuple[str, dict[str, Any]]]:
+        """Return the names and objects one level below, but for the known ones, newest first."""
         found = []
         folder = os.path.join(self.root, *parts)
         for name in _listed(folder):
-            if not name.startswith("_meta"):
+            if not name.startswith("_meta") and name not in known:
                 value = self.read((*parts, name))
                 if value is not None:
                     found.append((name, value))
-        found.sort(key=lambda pair: (pair[1].get("ts_epoch") or 0, pair[0]), reverse=True)
-        return found
+        return newest_first(found)
 
     def metadata(self, task: tuple[str, ...]) -> list[dict[str, Any]]:
         """Return a task's metadata, newest first."""
@@ -114,10 +88,9 @@ class Layout:
         value = Unpickler(io.BytesIO(self.blob(artifact))).load()
         return value.size if isinstance(value, IncludedFile) else None
 
-    def is_included(self, task: tuple[str, ...], attempt: int, name: str) -> bool:
+    def is_included(self, task: tuple[str, ...], artifact: dict[str, Any]) -> bool:
         """Whether an artifact stands for an included file, as the task's record says."""
-        record = _read_json(os.path.join(self.root, *task, f"{attempt}.data.json")) or {}
-        return "IncludedFile" in str(record.get("info", {}).get(name, {}).get("type"))
+        return "IncludedFile" in str(self._info(task, artifact).get("type"))
 
     def _included(self, descriptor: dict[str, Any]) -> Any:
         """Return the content of an included file."""
@@ -139,9 +112,8 @@ class Layout:
         kind = artifact.get("ds_type", "local")
         if kind != "local":
             raise MetaflowException(f"artifact '{artifact['name']}' is in a {kind} datastore; here mf reads local ones")
-        location = str(artifact.get("location") or "")
         digest = artifact["sha"]
-        for root in self._roots(location.partition(":root:")[2]):
+        for root in self._roots(_recorded(artifact)):
             path = os.path.join(root, artifact["flow_id"], "data", digest[:2], digest)
             try:
                 with open(path, "rb") as file:
@@ -156,11 +128,18 @@ class Layout:
         """Where a task's data may be: where it was written, or here, if the folder has been moved since."""
         return [recorded, self.root] if recorded and recorded != self.root else [self.root]
 
-    def size(self, task: tuple[str, ...], attempt: int, name: str) -> int | None:
+    def size(self, task: tuple[str, ...], artifact: dict[str, Any]) -> int | None:
         """Return the size of an artifact's pickle, from the task's record; None when it is not known."""
-        record = _read_json(os.path.join(self.root, *task, f"{attempt}.data.json")) or {}
-        size = record.get("info", {}).get(name, {}).get("size")
+        size = self._info(task, artifact).get("size")
         return None if size is None else int(size)
+
+    def _info(self, task: tuple[str, ...], artifact: dict[str, Any]) -> dict[str, Any]:
+        """Return what the task's record says about an artifact."""
+        for root in self._roots(_recorded(artifact)):
+            record = _read_json(os.path.join(root, *task, f"{artifact.get('attempt_id') or 0}.data.json"))
+            if record is not None:
+                return dict(record.get("info", {}).get(artifact["name"], {}))
+        return {}
 
     def log(self, root: str, task: tuple[str, ...], stream: str, attempt: int) -> list[tuple[str, str]]:
         """Return (time, text) for each line of a log, in order."""
@@ -181,6 +160,16 @@ class Layout:
 def _log_line(line: str) -> tuple[str, str]:
     match = _LOG_LINE.match(line)
     return (match.group("time"), match.group("text")) if match else (_NO_TIME, line)
+
+
+def newest_first(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return names and objects in the order in which the client shows them."""
+    return sorted(found, key=lambda pair: (pair[1].get("ts_epoch") or 0, pair[0]), reverse=True)
+
+
+def _recorded(artifact: dict[str, Any]) -> str:
+    """Return the root of the datastore into which an artifact was written; empty when it is not known."""
+    return str(artifact.get("location") or "").partition(":root:")[2]
 
 
 def _listed(folder: str) -> list[str]:

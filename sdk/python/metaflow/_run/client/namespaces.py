@@ -7,11 +7,13 @@ import os
 from metaflow.exception import MetaflowException, MetaflowUnknownUser
 
 from ..current import current
-from .layout import Layout
+from . import places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from .layout import Layout
 
 #: Stands for "not chosen yet".
 _UNSET: Any = object()
@@ -60,13 +62,13 @@ def _own_namespace() -> str:
 
 
 def metadata(ms: str) -> str:
-    """Choose where the metadata is: ``local@DIR``, or DIR alone, a folder that holds `.metaflow`; return it in full."""
+    """Choose where the metadata is: ``local@DIR``, or DIR alone, a folder with runs; return it in full."""
     kind, at, place = ms.partition("@")
     if not at:
         kind, place = ("service", ms) if "://" in ms else ("local", ms)
     if kind != "local":
         raise MetaflowException(f"inside a flow, mf reads local metadata only (local@DIR), not {ms!r}")
-    _settings.layout = Layout.at(place)
+    _settings.layout = places.at(place)
     return get_metadata()
 
 
@@ -78,5 +80,5 @@ def get_metadata() -> str:
 def layout() -> Layout:
     """Return the metadata and datastore that the client reads."""
     if _settings.layout is None:
-        _settings.layout = Layout.find()
+        _settings.layout = places.find()
     return _settings.layout

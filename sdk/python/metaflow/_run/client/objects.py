@@ -39,10 +39,10 @@ class DataArtifact(MetaflowObject):
     @property
     def size(self) -> int | None:
         """Size of the value's pickle in bytes, or of an included file."""
-        layout, task, attempt = namespaces.layout(), self._parts[:4], int(self._object.get("attempt_id") or 0)
-        if layout.is_included(task, attempt, self.id):
+        layout, task = namespaces.layout(), self._parts[:4]
+        if layout.is_included(task, self._object):
             return layout.included_size(self._object)
-        return layout.size(task, attempt, self.id)
+        return layout.size(task, self._object)
 
     @property
     def sha(self) -> str:
