@@ -106,16 +106,9 @@ func (a *app) printLogs(ctx context.Context, rec *records, p pathspec, flags log
 		if ref, err = rec.printedBy(ctx, ref); err != nil {
 			return err
 		}
-		attempt := flags.attempt
-		if attempt < 0 {
-			attempts, err := rec.store.Attempts(ctx, ref)
-			if err != nil {
-				return err
-			}
-			attempt = 0
-			if n := len(attempts); n > 0 {
-				attempt = attempts[n-1].Number
-			}
+		attempt, err := rec.attempt(ctx, ref, flags.attempt)
+		if err != nil {
+			return err
 		}
 		lines, err := readLines(ctx, rec.store, ref, attempt, streams)
 		if err != nil {
@@ -135,6 +128,24 @@ func (a *app) printLogs(ctx context.Context, rec *records, p pathspec, flags log
 		shown[key] = len(lines)
 	}
 	return nil
+}
+
+// attempt returns the number of an attempt that there is: the one wanted or, if that is negative, the last.
+func (r *records) attempt(ctx context.Context, ref datastore.TaskRef, wanted int) (int, error) {
+	attempts, err := r.store.Attempts(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	last := 0
+	for _, a := range attempts {
+		if last = a.Number; last == wanted {
+			return wanted, nil
+		}
+	}
+	if wanted >= 0 {
+		return 0, &exitError{exitFailed, fmt.Errorf("%s has no attempt %d; its attempts are 0 to %d", ref, wanted, last)}
+	}
+	return last, nil
 }
 
 // printedBy returns the task that ran: for one that a resumed run took over, the task of the run it was taken from.
@@ -255,7 +266,7 @@ func shown(data []byte) any {
 	v, err := pickle.Unmarshal(data)
 	var opaque *pickle.OpaqueError
 	if errors.As(err, &opaque) {
-		return map[string]any{"$python": opaque.Class}
+		return pickle.Opaque{Class: opaque.Class}
 	}
 	if err != nil {
 		return map[string]any{"$error": err.Error()}

@@ -89,6 +89,9 @@ func (a *app) packageSave(ctx context.Context, flowPath, out string) error {
 		base := filepath.Base(arg.path)
 		out = strings.TrimSuffix(base, filepath.Ext(base)) + ".tgz"
 	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return fmt.Errorf("making the output folder: %w", err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(out), ".mf-*")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", out, err)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,9 @@ func (a *app) pythonCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "__python FLOW ARGS…", Hidden: true, DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				args[0] = asTyped(args[0])
+			}
 			translated, err := translateMetaflow(args)
 			if err != nil {
 				return err
@@ -23,6 +28,18 @@ func (a *app) pythonCommand() *cobra.Command {
 			return a.execute(cmd.Context(), root)
 		},
 	}
+}
+
+// asTyped makes the path of the flow, which the SDK has made absolute, relative again where that is shorter.
+func asTyped(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(here, path); err == nil && len(rel) < len(path) && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return path
 }
 
 // metaflowTop are Metaflow's options before the command. Those with a value take one more argument; those that mf has

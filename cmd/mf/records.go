@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ type pathspec struct {
 // resolve reads a pathspec. The flow may be left out where the run id says it all, and "latest" is the newest run.
 func (r *records) resolve(ctx context.Context, text string) (pathspec, error) {
 	parts := strings.Split(strings.Trim(text, "/"), "/")
-	if len(parts) > 5 || text == "" {
+	if len(parts) > 5 || slices.Contains(parts, "") {
 		return pathspec{}, usagef("%q is not a path; a path is Flow/run/step/task/artifact", text)
 	}
 	if runs, err := r.meta.Runs(ctx, metadata.RunQuery{FlowID: parts[0], Limit: 1}); err != nil {

@@ -60,6 +60,9 @@ func (a *app) resumeFlow(ctx context.Context, flow, step string, flags runFlags)
 	if err != nil {
 		return err
 	}
+	if err := s.checkRunIDFile(); err != nil {
+		return err
+	}
 	if err := s.openStores(ctx); err != nil {
 		return err
 	}

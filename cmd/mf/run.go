@@ -121,10 +121,28 @@ func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) er
 	if err := s.checkParameters(given); err != nil {
 		return err
 	}
+	if err := s.checkRunIDFile(); err != nil {
+		return err
+	}
 	if err := s.openStores(ctx); err != nil {
 		return err
 	}
 	return s.execute(ctx, given, local.Options{})
+}
+
+// checkRunIDFile finds out before the run starts that its id has nowhere to go.
+func (s *session) checkRunIDFile() error {
+	file := s.flags.runIDFile
+	if file == "" {
+		return nil
+	}
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		return usagef("--run-id-file %s: it is a folder", file)
+	}
+	if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+		return usagef("--run-id-file %s: there is no folder %s", file, filepath.Dir(file))
+	}
+	return nil
 }
 
 // checkParameters refuses wrong values before anything is made: a folder, a run.
@@ -366,16 +384,10 @@ func (s *session) conclude(ui *runUI, r *runtime.Run, report local.Report, err e
 	if errors.As(err, &bad) {
 		return s.parameterError(err)
 	}
-	resume := "mf resume " + s.arg.String()
-	if r.ID != "" {
-		ui.end(report, err, took, resume)
-	}
-	var fault *local.RunError
-	switch {
-	case errors.As(err, &fault), report.Stopped && err != nil:
-	case err != nil:
+	if r.ID == "" {
 		return err
 	}
+	ui.end(report, err, took, "mf resume "+s.arg.String())
 	switch {
 	case report.Stopped:
 		return &exitError{code: exitInterrupted}

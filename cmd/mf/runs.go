@@ -107,6 +107,12 @@ func (a *app) listRuns(ctx context.Context, flow, status string, tags []string, 
 	if asJSON {
 		return a.writeJSON(views)
 	}
+	if len(views) == 0 {
+		if !a.flags.quiet {
+			fmt.Fprintln(a.stderr, "no runs")
+		}
+		return nil
+	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tTAGS")
 	for _, v := range views {
@@ -276,9 +282,5 @@ func (r *records) mutateTags(ctx context.Context, p pathspec, add, remove []stri
 		return run.Tags, err
 	}
 	recorder := r.recorder(p.flow, p.run)
-	tags, err := recorder.MutateTags(ctx, p.flow, p.run, add, remove)
-	if err != nil {
-		return nil, fmt.Errorf("changing the tags of %s/%s: %w", p.flow, p.run, err)
-	}
-	return tags, nil
+	return recorder.MutateTags(ctx, p.flow, p.run, add, remove)
 }

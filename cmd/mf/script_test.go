@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -54,9 +55,47 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"session": cmdSession, "exits": cmdExits, "await": cmdAwait, "interrupt": cmdInterrupt, "same-tree": cmdSameTree, "runid": cmdRunID,
-			"json-lines": cmdJSONLines,
+			"json-lines": cmdJSONLines, "small-disk": cmdSmallDisk,
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "mount" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return mountable(), nil
 		},
 	})
+}
+
+// mountable reports whether this user may mount a disk of its own.
+var mountable = sync.OnceValue(func() bool {
+	dir, err := os.MkdirTemp("", "mount")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(dir)
+	if err := mount(dir, "64k"); err != nil {
+		return false
+	}
+	return exec.Command("umount", dir).Run() == nil
+})
+
+func mount(dir, size string) error {
+	return exec.Command("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).Run()
+}
+
+// cmdSmallDisk is "small-disk DIR SIZE": it makes the folder a disk of that size, or changes its size.
+func cmdSmallDisk(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: small-disk DIR SIZE")
+	}
+	dir := ts.MkAbs(args[0])
+	if _, err := os.Stat(dir); err == nil {
+		ts.Check(exec.Command("mount", "-o", "remount,size="+args[1], dir).Run())
+		return
+	}
+	ts.Check(os.Mkdir(dir, 0o755))
+	ts.Check(mount(dir, args[1]))
+	ts.Defer(func() { _ = exec.Command("umount", "-l", dir).Run() })
 }
 
 // interpreter finds the real python3, past the wrappers of version managers, which cost a shell start each time.
@@ -165,7 +204,7 @@ var (
 	caretPattern    = regexp.MustCompile(`(?m)^(\[[^ \]]*\]\]? |)[ ~^]*[~^][ ~^]*\n`)
 	pidPattern      = regexp.MustCompile(`0x[0-9a-f]{6,}`)
 	sdkPattern      = regexp.MustCompile(`sdk-[0-9a-f]{16}`)
-	tempPattern     = regexp.MustCompile(`/tmp/mf-[0-9]+`)
+	tempPattern     = regexp.MustCompile(`/\S*/mf-[0-9]+\b(/artifact-\w+)?`)
 )
 
 // normal replaces what changes: run ids by RUN1, RUN2… in the order they appear, times, durations, folders, and the

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -249,9 +250,8 @@ func (ui *runUI) end(report local.Report, err error, took time.Duration, resume 
 		return
 	}
 	ui.failures(report.Failed)
-	var fault *local.RunError
-	if errors.As(err, &fault) {
-		fmt.Fprintf(ui.app.stderr, "%s: %s\n", paint(ui.color, red, "error"), fault.Message)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(ui.app.stderr, "%s: %v\n", paint(ui.color, red, "error"), err)
 	}
 	if ui.quiet && status == "succeeded" {
 		return

@@ -183,6 +183,8 @@ func describe(doing string, err error) error {
 	case lib.SQLITE_NOTADB, lib.SQLITE_CORRUPT:
 		return fmt.Errorf("%s: %w: %w (move the file away; what ran can be rebuilt from the datastore)",
 			doing, metadata.ErrCorrupt, err)
+	case lib.SQLITE_FULL, lib.SQLITE_IOERR:
+		return fmt.Errorf("%s: the file cannot be written; is the disk full? %w", doing, err)
 	case lib.SQLITE_BUSY:
 		return fmt.Errorf("%s: another process kept the database locked for too long: %w", doing, err)
 	}
