@@ -56,7 +56,7 @@ func (Backend) Features() ir.Features {
 	elsewhere := func(why string) ir.Limit { return ir.Limit{Reason: why, WayOut: "Run it locally with mf run."} }
 	compute := ir.Limit{Reason: "runs every step as a Kubernetes pod", WayOut: "Use @resources or @kubernetes instead."}
 	start := func(why, decorator string) ir.Limit {
-		return ir.Limit{Reason: why, WayOut: "Remove @" + decorator + " and start runs with mf trigger or by @schedule."}
+		return ir.Limit{Reason: why, WayOut: "Remove @" + decorator + " and start runs by hand or by @schedule."}
 	}
 	return ir.Features{
 		Target: "airflow",

@@ -71,8 +71,8 @@ func (Backend) Features() ir.Features {
 			ir.FeatureSwitch:        elsewhere("cannot yet choose between branches"),
 			ir.FeatureRecursion:     elsewhere("cannot yet repeat a step"),
 			ir.FeatureParallel:      elsewhere("cannot yet start a gang of tasks"),
-			ir.FeatureTrigger:       {Reason: "cannot yet listen to events", WayOut: "Remove @trigger and start runs with mf trigger or by @schedule."},
-			ir.FeatureTriggerFinish: {Reason: "cannot yet listen to other flows", WayOut: "Remove @trigger_on_finish and start runs with mf trigger or by @schedule."},
+			ir.FeatureTrigger:       {Reason: "cannot yet listen to events", WayOut: "Remove @trigger and start runs by hand or by @schedule."},
+			ir.FeatureTriggerFinish: {Reason: "cannot yet listen to other flows", WayOut: "Remove @trigger_on_finish and start runs by hand or by @schedule."},
 			ir.FeatureExitHook:      {Reason: "cannot yet call exit hooks", WayOut: "Remove @exit_hook, or do its work in the end step."},
 		},
 		Decorators: map[string]ir.Limit{

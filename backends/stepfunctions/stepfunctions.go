@@ -61,7 +61,7 @@ func (Backend) Features() ir.Features {
 	compute := ir.Limit{Reason: "runs every step as a Batch job", WayOut: "Use @resources or @batch instead."}
 	sensor := ir.Limit{Reason: "has no Airflow sensors", WayOut: "Remove it, or compile for airflow."}
 	start := func(why, decorator string) ir.Limit {
-		return ir.Limit{Reason: why, WayOut: "Remove @" + decorator + " and start runs with mf trigger or by @schedule."}
+		return ir.Limit{Reason: why, WayOut: "Remove @" + decorator + " and start runs by hand or by @schedule."}
 	}
 	return ir.Features{
 		Target: "step-functions",

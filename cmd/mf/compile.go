@@ -93,7 +93,7 @@ func (a *app) compile(ctx context.Context, flowPath string, flags compileFlags) 
 		}
 		var found diag.List
 		files, found = backend.Emit(flow, opt)
-		list = append(list, found...)
+		list = append(append(list, found...), carriedNotes(flow, false)...)
 		list.Sort()
 	}
 	a.printDiagnostics(arg, list)
@@ -107,6 +107,9 @@ func (a *app) backendOptions(c *config, flow *ir.Flow, flags compileFlags) (back
 	settings, err := pairs("set", flags.set)
 	if err != nil {
 		return backends.Options{}, err
+	}
+	if unknown := registry.CheckSettings(settings); len(unknown) > 0 {
+		return backends.Options{}, usagef("%s; %s", unknown[0].Summary, unknown[0].Detail)
 	}
 	image := flags.image
 	if image == "" {

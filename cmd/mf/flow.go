@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,14 +90,39 @@ func (a *app) pythonOptions(c *config, arg flowArg, flags flowFlags) (python.Opt
 	opt := python.Options{Interpreter: c.get("python"), Class: arg.class, Env: a.pythonEnv()}
 	opt.With = append(strings.Fields(c.get("with")), flags.with...)
 	var err error
-	if opt.Configs, err = pairs("config", flags.configs); err != nil {
+	if opt.Configs, err = a.configs("METAFLOW_FLOW_CONFIG", "config", flags.configs); err != nil {
 		return opt, err
 	}
-	if opt.ConfigValues, err = pairs("config-value", flags.configValues); err != nil {
+	if opt.ConfigValues, err = a.configs("METAFLOW_FLOW_CONFIG_VALUE", "config-value", flags.configValues); err != nil {
 		return opt, err
 	}
 	opt.SDKDir, err = a.sdkDir(c)
 	return opt, err
+}
+
+// configs reads configs from flags over those of Metaflow's environment variable, a JSON object.
+func (a *app) configs(variable, flag string, given []string) (map[string]string, error) {
+	all := map[string]string{}
+	if text := a.env(variable); text != "" {
+		var raw map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(text), &raw); err != nil {
+			return nil, usagef("%s is not a JSON object of configs by name: %v", variable, err)
+		}
+		for name, value := range raw {
+			// A text stands for itself, everything else for its JSON.
+			var text string
+			if json.Unmarshal(value, &text) != nil {
+				text = string(value)
+			}
+			all[name] = text
+		}
+	}
+	own, err := pairs(flag, given)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(all, own)
+	return all, nil
 }
 
 // sdkDir unpacks the SDK, once, and returns its folder.

@@ -69,6 +69,7 @@ func (a *app) openFlow(ctx context.Context, flow string, flags runFlags) (*sessi
 		s.close()
 		return nil, err
 	}
+	a.printDiagnostics(arg, carriedNotes(s.flow, true))
 	s.graph = ir.NewGraph(s.flow)
 	return s, nil
 }
