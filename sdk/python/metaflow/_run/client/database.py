@@ -56,7 +56,7 @@ class Database(Layout):
 
     def __init__(self, root: str, path: str) -> None:
         super().__init__(root)
-        self._path = path
+        self.database = path
 
     def read(self, parts: tuple[str, ...]) -> dict[str, Any] | None:
         """Return the object at Flow[/run[/step[/task]]]; None when there is none."""
@@ -108,7 +108,7 @@ class Database(Layout):
             import sqlite3
         except ImportError as error:
             reason = f"this Python has no sqlite3 ({error}); MF_PYTHON chooses another one"
-            raise MetaflowException(f"{self._path} cannot be read: {reason}") from None
+            raise MetaflowException(f"{self.database} cannot be read: {reason}") from None
         options, tries = "mode=ro", 0
         while True:
             try:
@@ -122,20 +122,20 @@ class Database(Layout):
                     # Even a reader adds files beside the database, which this folder may not allow.
                     options += "&immutable=1"
                 else:
-                    raise MetaflowException(f"{self._path} cannot be read: {text}") from error
+                    raise MetaflowException(f"{self.database} cannot be read: {text}") from error
             except (sqlite3.DatabaseError, ValueError) as error:
-                raise MetaflowException(f"{self._path} is damaged, or no database of mf: {error}") from error
+                raise MetaflowException(f"{self.database} is damaged, or no database of mf: {error}") from error
 
     def _ask_once(self, connect: Callable[..., Any], options: str, question: Callable[[_Tables], Any]) -> Any:
         from pathlib import Path
 
-        connection = connect(f"{Path(self._path).as_uri()}?{options}", uri=True, timeout=_BUSY)
+        connection = connect(f"{Path(self.database).as_uri()}?{options}", uri=True, timeout=_BUSY)
         try:
             tables = _Tables(connection)
             version = tables.version()
             if version > SCHEMA:
                 raise MetaflowException(
-                    f"{self._path} was made by a newer version of mf: its schema has version {version}, "
+                    f"{self.database} was made by a newer version of mf: its schema has version {version}, "
                     f"this one knows up to {SCHEMA}; update mf"
                 )
             return question(tables if version else _NoTables(connection))
@@ -145,7 +145,7 @@ class Database(Layout):
     def _rests(self) -> bool:
         """Whether the file is there and whole by itself: no process has added anything to it that is elsewhere."""
         try:
-            return os.path.isfile(self._path) and os.path.getsize(self._path + "-wal") == 0
+            return os.path.isfile(self.database) and os.path.getsize(self.database + "-wal") == 0
         except OSError:
             return True
 

@@ -30,6 +30,8 @@ class Layout:
     def __init__(self, root: str) -> None:
         #: Absolute path of the folder, `/.metaflow` included.
         self.root = root
+        #: Absolute path of the database that is read as well; None here, for a folder alone.
+        self.database: str | None = None
 
     def _meta(self, parts: tuple[str, ...]) -> str:
         return os.path.join(self.root, *parts, "_meta")

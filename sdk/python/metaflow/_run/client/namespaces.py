@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from metaflow.exception import MetaflowException, MetaflowUnknownUser
 
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 #: Stands for "not chosen yet".
 _UNSET: Any = object()
+#: Seconds to wait for the record of the running task.
+_PATIENCE = 2.0
 
 
 class _Settings:
     def __init__(self) -> None:
         self.namespace: Any = _UNSET
         self.layout: Layout | None = None
+        #: Whether the record of the running task has been waited for.
+        self.waited = False
 
 
 _settings = _Settings()
@@ -81,4 +86,24 @@ def layout() -> Layout:
     """Return the metadata and datastore that the client reads."""
     if _settings.layout is None:
         _settings.layout = places.find()
+    if not _settings.waited and current.is_running_flow:
+        _wait_for_own_record(_settings.layout)
     return _settings.layout
+
+
+def _wait_for_own_record(chosen: Layout) -> None:
+    """Wait until the running attempt is on record, and with it all that came before it in the run.
+
+    mf records in the order in which things happen, but does not let tasks wait for it, so that a task may be some
+    milliseconds ahead of the database.
+    """
+    database = os.environ.get("MF_METADATA_DB")
+    if not database or chosen.database != os.path.abspath(database):
+        return
+    _settings.waited = True
+    task, attempt = tuple(str(current.pathspec).split("/")), str(current.retry_count)
+    deadline = time.monotonic() + _PATIENCE
+    while ("attempt", attempt) not in ((row["field_name"], row["value"]) for row in chosen.metadata(task)):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.002)
