@@ -18,7 +18,7 @@ from .harness import SDK, FlowTest
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "testdata")
 
-_DESCRIBE = """
+DESCRIBE = """
     import json
     from metaflow import Flow, Metaflow
     latest = Flow("ClientFlow").latest_run
@@ -45,6 +45,15 @@ _DESCRIBE = """
 """
 
 
+def run_client(test: unittest.TestCase, source: str, cwd: str | None = None, **env: str) -> str:
+    """What a program prints that uses the client outside of a step."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": SDK, "TZ": "UTC", "METAFLOW_USER": "tester", **env}
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    test.assertEqual((done.returncode, done.stderr), (0, ""))
+    return done.stdout.strip()
+
+
 class ClientTest(unittest.TestCase):
     maxDiff = None
 
@@ -59,18 +68,14 @@ class ClientTest(unittest.TestCase):
         shutil.rmtree(cls.root)
 
     def run_python(self, source: str, cwd: str | None = None, **env: str) -> str:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": SDK, "TZ": "UTC", "METAFLOW_USER": "tester", **env}
         if cwd is None:
-            environment["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = self.root
-        command = [sys.executable, "-c", textwrap.dedent(source)]
-        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return done.stdout.strip()
+            env["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = self.root
+        return run_client(self, source, cwd, **env)
 
     def test_says_what_metaflows_client_says(self) -> None:
         with open(os.path.join(DATA, "client_run.json"), encoding="utf-8") as file:
             expected: dict[str, Any] = json.load(file)
-        found = json.loads(self.run_python(_DESCRIBE))
+        found = json.loads(self.run_python(DESCRIBE))
         self.assertEqual(found, expected)
 
     def test_finds_the_datastore_above_the_working_directory(self) -> None:
