@@ -242,6 +242,7 @@ func (a *app) rootCommand() *cobra.Command {
 				return usagef("there is no command %q; see mf --help", strings.Join(args, " "))
 			}
 			cmd.InitDefaultHelpFlag()
+			cmd.InitDefaultVersionFlag()
 			return cmd.Help()
 		},
 	})
