@@ -25,7 +25,7 @@ func TestResumeOfMetaflowRun(t *testing.T) {
 			env := p.env("TRACE="+trace, "MF_PYTHON="+metaflowPython(t))
 			home := p.dir
 			if !shared {
-				env = slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "METAFLOW_DATASTORE_SYSROOT_LOCAL=") })
+				env = withoutSysroot(env)
 				home = filepath.Join(p.dir, ".mf")
 			}
 			p.must(env, mfBinary(t), "resume", "resumable.py", "--run-id-file", file)
@@ -40,6 +40,7 @@ func TestResumeOfMetaflowRun(t *testing.T) {
 			}
 			reader := p
 			if !shared {
+				p.must(env, mfBinary(t), "export", p.read(file))
 				reader = place{t, home}
 			}
 			v := reader.client("ResumableFlow", p.read(file))
@@ -111,6 +112,36 @@ func TestClientReads(t *testing.T) {
 	if got := v.Parents["join"]; !slices.Equal(got, []string{"work[0]", "work[1]", "work[2]", "work[3]"}) {
 		t.Errorf("parents of join: %v", got)
 	}
+}
+
+// TestExport reads runs that were recorded in the database alone, a resumed one among them, after mf export.
+func TestExport(t *testing.T) {
+	p := newPlace(t, "testdata/resumable.py")
+	env := withoutSysroot(p.env("TRACE="+filepath.Join(p.dir, "trace"), "MF_PYTHON="+metaflowPython(t)))
+	file := filepath.Join(p.dir, "id")
+	if _, _, err := p.output(append(env, "FAIL=1"), mfBinary(t), "run", "resumable.py", "--run-id-file", file); err == nil {
+		t.Fatal("the run did not fail")
+	}
+	failed := p.read(file)
+	p.must(env, mfBinary(t), "resume", "resumable.py", "--tag", "again", "--run-id-file", file)
+	resumed := p.read(file)
+	if _, err := os.Stat(filepath.Join(p.dir, ".mf", ".metaflow", "ResumableFlow", resumed, "_meta")); err == nil {
+		t.Error("Metaflow's files were written unasked")
+	}
+	p.must(env, mfBinary(t), "export", failed, resumed)
+	home := place{t, filepath.Join(p.dir, ".mf")}
+	if v := home.client("ResumableFlow", failed); v.Successful || v.Exceptions["work[2]"] != "builtins.ValueError: asked to fail" {
+		t.Errorf("the failed run: successful %v, exceptions %v", v.Successful, v.Exceptions)
+	}
+	v := home.client("ResumableFlow", resumed)
+	if !v.Successful || v.Tasks["end"]["results"].Repr != "['ITEM 0', 'ITEM 1', 'ITEM 2', 'ITEM 3']" || !slices.Equal(v.Tags, []string{"again"}) {
+		t.Errorf("the resumed run: successful %v, results %v, tags %v", v.Successful, v.Tasks["end"]["results"], v.Tags)
+	}
+}
+
+// withoutSysroot leaves runs where mf keeps them by itself.
+func withoutSysroot(env []string) []string {
+	return slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "METAFLOW_DATASTORE_SYSROOT_LOCAL=") })
 }
 
 // TestClientReadsFailure reads a failed run of ours: the exception, and that it is not successful.

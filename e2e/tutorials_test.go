@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,18 @@ func TestTutorials(t *testing.T) {
 		redux := filepath.Join(dir, "03-playlist-redux", "playlist.py")
 		ourRun, theirRun := ours.mf("run", redux), theirs.metaflow(redux)
 		same(t, ours.client("PlayListFlow", ourRun), theirs.client("PlayListFlow", theirRun), "bonus", "movies", "playlist")
+	})
+	t.Run("03 beside 02, with nothing set", func(t *testing.T) {
+		p := newPlace(t, dir)
+		env := withoutSysroot(p.env("MF_PYTHON=" + metaflowPython(t)))
+		if err := os.Mkdir(filepath.Join(p.dir, ".mf"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p.must(env, mfBinary(t), "run", "02-statistics/stats.py")
+		out := p.must(env, mfBinary(t), "run", "03-playlist-redux/playlist.py")
+		if !strings.Contains(out, "Pick 1:") {
+			t.Errorf("no pick in %s", tail(out))
+		}
 	})
 	t.Run("04-playlist-plus", func(t *testing.T) {
 		p := newPlace(t, filepath.Join(dir, "02-statistics"))
