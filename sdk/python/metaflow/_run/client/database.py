@@ -56,7 +56,9 @@ class Database(Layout):
 
     def __init__(self, root: str, path: str) -> None:
         super().__init__(root)
-        self.database = path
+        self.database: str = path
+        #: Whether the tables are known to be there, and of a version that is known here.
+        self._checked = False
 
     def read(self, parts: tuple[str, ...]) -> dict[str, Any] | None:
         """Return the object at Flow[/run[/step[/task]]]; None when there is none."""
@@ -132,13 +134,17 @@ class Database(Layout):
         connection = connect(f"{Path(self.database).as_uri()}?{options}", uri=True, timeout=_BUSY)
         try:
             tables = _Tables(connection)
-            version = tables.version()
-            if version > SCHEMA:
-                raise MetaflowException(
-                    f"{self.database} was made by a newer version of mf: its schema has version {version}, "
-                    f"this one knows up to {SCHEMA}; update mf"
-                )
-            return question(tables if version else _NoTables(connection))
+            if not self._checked:
+                version = tables.version()
+                if version > SCHEMA:
+                    raise MetaflowException(
+                        f"{self.database} was made by a newer version of mf: its schema has version {version}, "
+                        f"this one knows up to {SCHEMA}; update mf"
+                    )
+                if not version:
+                    return question(_NoTables(connection))
+                self._checked = True
+            return question(tables)
         finally:
             connection.close()
 
