@@ -7,6 +7,7 @@
 package worker
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -82,8 +83,8 @@ func (c *Conn) Recv() (Message, error) {
 	if n > maxJSON || m > maxBlob {
 		return Message{}, fmt.Errorf("the step process announced a frame of %d + %d bytes", n, m)
 	}
-	body := make([]byte, int(n)+int(m))
-	if _, err := io.ReadFull(c.rwc, body); err != nil {
+	body, err := c.read(int(n) + int(m))
+	if err != nil {
 		return Message{}, fmt.Errorf("receiving from the step process: %w", err)
 	}
 	var op struct {
@@ -97,4 +98,19 @@ func (c *Conn) Recv() (Message, error) {
 		msg.Data = body[n:]
 	}
 	return msg, nil
+}
+
+// read reads n bytes. Memory for a large frame is taken as it arrives: what a peer announces costs nothing.
+func (c *Conn) read(n int) ([]byte, error) {
+	const atOnce = 1 << 20
+	if n <= atOnce {
+		body := make([]byte, n)
+		_, err := io.ReadFull(c.rwc, body)
+		return body, err
+	}
+	var body bytes.Buffer
+	if got, err := io.CopyN(&body, c.rwc, int64(n)); err != nil || got < int64(n) {
+		return nil, errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	return body.Bytes(), nil
 }

@@ -1,0 +1,336 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mf-run/mf/compiler"
+	"github.com/mf-run/mf/compiler/yaml"
+	"github.com/mf-run/mf/datastore"
+	dslocal "github.com/mf-run/mf/datastore/local"
+	"github.com/mf-run/mf/datastore/pickle"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/metadata/memory"
+	"github.com/mf-run/mf/runtime"
+	"github.com/mf-run/mf/runtime/local"
+)
+
+// bed is a datastore and a database in which flows are run.
+type bed struct {
+	t     *testing.T
+	dir   string
+	store *datastore.Store
+	meta  *memory.Store
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	dir := t.TempDir()
+	backend, err := dslocal.Open(filepath.Join(dir, ".metaflow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bed{t, dir, datastore.New(backend), memory.New(time.Now)}
+}
+
+func (b *bed) flow(source string) *ir.Flow {
+	b.t.Helper()
+	flow, list := yaml.Parse("flow.yaml", []byte(source))
+	if !list.HasErrors() {
+		flow, list = compiler.Check(flow, nil)
+	}
+	if list.HasErrors() {
+		b.t.Fatal(list)
+	}
+	return flow
+}
+
+// result is what came of a run.
+type result struct {
+	local.Report
+	id     string
+	status metadata.Status
+	err    error
+}
+
+func (b *bed) run(ctx context.Context, flow *ir.Flow, opt local.Options, env ...string) result {
+	b.t.Helper()
+	r := &runtime.Run{
+		Flow: flow, Graph: ir.NewGraph(flow), Store: b.store, User: "tester", TempDir: b.t.TempDir(), Dir: b.dir,
+		Environ: append(os.Environ(), append(env, "DIR="+b.dir)...), Now: time.Now, Grace: 300 * time.Millisecond,
+		Rows: metadata.Env{User: "tester", DsType: "local", DsRoot: b.store.Backend().Root()},
+	}
+	s := &local.Session{Run: r, Recorder: b.meta, Options: opt}
+	report, err := s.Execute(ctx)
+	res := result{Report: report, id: r.ID, err: err}
+	if r.ID != "" {
+		row, err := b.meta.Run(context.Background(), flow.Name, r.ID)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		res.status = row.Status
+	}
+	return res
+}
+
+// value reads an artifact of the end task.
+func (b *bed) value(r result, name string) string {
+	b.t.Helper()
+	if r.End == nil {
+		b.t.Fatalf("the run did not end: %v, %v", r.Failed, r.err)
+	}
+	art, ok := r.End.Artifacts[name]
+	if !ok {
+		b.t.Fatalf("there is no artifact %s", name)
+	}
+	data, err := b.store.Load(context.Background(), r.End.Ref.Flow, art.Digest)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	v, err := pickle.Unmarshal(data)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return pickle.Repr(v)
+}
+
+const fan = `
+flow: Fan
+steps:
+  start: {run: 'echo "[3, 1, 2]" > $MF_OUTPUTS/xs.json', outputs: [xs], next: {foreach: xs, step: work}}
+  work:
+    run: 'echo "$MF_STEP $MF_ITEM" >> $DIR/trace; [ "$MF_ITEM" != "$FAIL" ] && echo $((MF_ITEM * 10)) > $MF_OUTPUTS/y.json'
+    outputs: [y]
+    next: join
+  join: {join: true, inputs: [y], run: 'cat $MF_INPUTS/*/y.json | paste -sd, | sed "s/.*/[&]/" > $MF_OUTPUTS/ys.json', outputs: [ys], next: end}
+  end: {run: ":"}
+`
+
+func TestForeachKeepsItsOrder(t *testing.T) {
+	b := newBed(t)
+	r := b.run(t.Context(), b.flow(fan), local.Options{})
+	if r.err != nil || r.status != metadata.Succeeded || r.Executed != 6 {
+		t.Fatalf("%+v", r)
+	}
+	if got := b.value(r, "ys"); got != "[30, 10, 20]" {
+		t.Errorf("ys is %s", got)
+	}
+}
+
+func TestResumeRunsOnlyWhatIsMissing(t *testing.T) {
+	b := newBed(t)
+	flow := b.flow(fan)
+	r := b.run(t.Context(), flow, local.Options{MaxWorkers: 1}, "FAIL=2")
+	if r.status != metadata.Failed || len(r.Failed) != 1 || r.Failed[0].Task.Stack[0].Value != "2" {
+		t.Fatalf("%+v", r)
+	}
+	origin, err := local.LoadOrigin(t.Context(), b.store, "Fan", r.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(b.dir, "trace")); err != nil {
+		t.Fatal(err)
+	}
+	again := b.run(t.Context(), flow, local.Options{Origin: origin})
+	if again.err != nil || again.Cloned != 3 || again.Executed != 3 {
+		t.Fatalf("%+v", again)
+	}
+	trace, err := os.ReadFile(filepath.Join(b.dir, "trace"))
+	if err != nil || string(trace) != "work 2\n" {
+		t.Errorf("ran %q, %v", trace, err)
+	}
+	if got := b.value(again, "ys"); got != "[30, 10, 20]" {
+		t.Errorf("ys is %s", got)
+	}
+	// A step that is run again takes all that follow with it, and nothing else.
+	origin, err = local.LoadOrigin(t.Context(), b.store, "Fan", again.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rerun := b.run(t.Context(), flow, local.Options{Origin: origin, RerunStep: "join"})
+	if rerun.err != nil || rerun.Cloned != 4 || rerun.Executed != 2 {
+		t.Errorf("%+v", rerun)
+	}
+}
+
+func TestResumeOfChangedGraph(t *testing.T) {
+	b := newBed(t)
+	r := b.run(t.Context(), b.flow(fan), local.Options{})
+	origin, err := local.LoadOrigin(t.Context(), b.store, "Fan", r.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// start goes on differently now: it and what depends on it run anew.
+	changed := strings.Replace(fan, "foreach: xs, step: work", "foreach: zs, step: work", 1)
+	changed = strings.Replace(changed, "> $MF_OUTPUTS/xs.json', outputs: [xs]", "> $MF_OUTPUTS/zs.json', outputs: [zs]", 1)
+	again := b.run(t.Context(), b.flow(changed), local.Options{Origin: origin})
+	if again.err != nil || again.Cloned != 0 || again.Executed != 6 {
+		t.Errorf("%+v", again)
+	}
+}
+
+func TestOriginThatIsNotThere(t *testing.T) {
+	b := newBed(t)
+	if _, err := local.LoadOrigin(t.Context(), b.store, "Fan", "12"); !errors.Is(err, datastore.ErrNotFound) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestRetryAndCatch(t *testing.T) {
+	b := newBed(t)
+	r := b.run(t.Context(), b.flow(`
+flow: Retry
+steps:
+  start: {run: 'echo x >> $DIR/tries; [ $(wc -l < $DIR/tries) = 3 ]', retry: {times: 3, minutes_between: 0}, next: crash}
+  crash: {run: 'echo x >> $DIR/crashes; kill -9 $$', retry: {times: 1, minutes_between: 0}, catch: {var: problem}, next: fail}
+  fail: {run: exit 7, catch: {var: trouble}, next: end}
+  end: {run: ":"}
+`), local.Options{})
+	if r.err != nil || r.status != metadata.Succeeded {
+		t.Fatalf("%+v", r)
+	}
+	for name, want := range map[string]int{"tries": 3, "crashes": 2} {
+		data, err := os.ReadFile(filepath.Join(b.dir, name))
+		if err != nil || strings.Count(string(data), "x") != want {
+			t.Errorf("%s: %q, %v; want %d", name, data, err, want)
+		}
+	}
+	if got := b.value(r, "trouble"); !strings.Contains(got, "exited with code 7") {
+		t.Errorf("trouble is %s", got)
+	}
+	if got := b.value(r, "problem"); !strings.Contains(got, "kept failing") {
+		t.Errorf("problem is %s", got)
+	}
+}
+
+// watcher counts how many tasks run at a time.
+type watcher struct {
+	mu   sync.Mutex
+	most int
+}
+
+func (*watcher) TaskStarted(*runtime.Task)                                              {}
+func (*watcher) TaskCloned(datastore.TaskRef, datastore.TaskRef)                        {}
+func (*watcher) TaskEnded(*runtime.Task, runtime.Outcome, time.Duration, time.Duration) {}
+func (w *watcher) Progress(p local.Progress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.most = max(w.most, p.Running)
+}
+
+func TestWorkersAreBounded(t *testing.T) {
+	b := newBed(t)
+	w := &watcher{}
+	r := b.run(t.Context(), b.flow(strings.Replace(fan, "[3, 1, 2]", "[1, 2, 3, 4, 5, 6, 7, 8]", 1)), local.Options{MaxWorkers: 3, Observer: w})
+	if r.err != nil || w.most != 3 {
+		t.Errorf("at most %d at a time, want 3; %v", w.most, r.err)
+	}
+}
+
+func TestSplitsAreBounded(t *testing.T) {
+	b := newBed(t)
+	r := b.run(t.Context(), b.flow(fan), local.Options{MaxSplits: 2})
+	var fault *local.RunError
+	if !errors.As(r.err, &fault) || !strings.Contains(fault.Message, "--max-splits 3") || r.status != metadata.Failed {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestStopLeavesAResumableRun(t *testing.T) {
+	b := newBed(t)
+	flow := b.flow(`
+flow: Slow
+steps:
+  start: {run: ":", next: wait}
+  wait: {run: 'echo started > $DIR/started; [ -n "$QUICK" ] || sleep 60', next: end}
+  end: {run: ":"}
+`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for {
+			if _, err := os.Stat(filepath.Join(b.dir, "started")); err == nil {
+				cancel()
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	began := time.Now()
+	r := b.run(ctx, flow, local.Options{})
+	if !r.Stopped || r.status != metadata.Interrupted || r.End != nil {
+		t.Fatalf("%+v", r)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	origin, err := local.LoadOrigin(t.Context(), b.store, "Slow", r.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := b.run(t.Context(), flow, local.Options{Origin: origin}, "QUICK=1")
+	if again.err != nil || again.Cloned != 1 || again.status != metadata.Succeeded {
+		t.Errorf("%+v", again)
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	b := newBed(t)
+	r := b.run(t.Context(), b.flow(`
+flow: Late
+steps:
+  start: {run: sleep 60, timeout: 1s, next: end}
+  end: {run: ":"}
+`), local.Options{})
+	if r.status != metadata.Failed || len(r.Failed) != 1 || !r.Failed[0].Failure.Timeout {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestTwoRunsAtOnce(t *testing.T) {
+	b := newBed(t)
+	flow := b.flow(fan)
+	var wg sync.WaitGroup
+	results := make([]result, 4)
+	for i := range results {
+		wg.Go(func() { results[i] = b.run(t.Context(), flow, local.Options{MaxWorkers: 2}) })
+	}
+	wg.Wait()
+	seen := map[string]bool{}
+	for _, r := range results {
+		if r.err != nil || r.status != metadata.Succeeded || seen[r.id] {
+			t.Errorf("%+v", r)
+			continue
+		}
+		seen[r.id] = true
+		if got := b.value(r, "ys"); got != "[30, 10, 20]" {
+			t.Errorf("ys is %s", got)
+		}
+	}
+}
+
+func TestWrongParameterLeavesNothing(t *testing.T) {
+	b := newBed(t)
+	flow := b.flow("flow: P\nparameters: {n: {type: int, required: true}}\nsteps: {start: {run: ':', next: end}, end: {run: ':'}}\n")
+	for _, given := range []map[string]string{nil, {"n": "many"}} {
+		r := &runtime.Run{Flow: flow, Graph: ir.NewGraph(flow), Store: b.store, TempDir: t.TempDir(), Now: time.Now}
+		_, err := (&local.Session{Run: r, Recorder: b.meta, Given: given}).Execute(t.Context())
+		var bad *runtime.ParameterError
+		if !errors.As(err, &bad) || bad.Parameter == nil || bad.Parameter.Name != "n" {
+			t.Errorf("%v: error %v", given, err)
+		}
+	}
+	if runs, err := b.meta.Runs(t.Context(), metadata.RunQuery{}); err != nil || len(runs) != 0 {
+		t.Errorf("runs %v, %v", runs, err)
+	}
+	if _, err := os.Stat(filepath.Join(b.dir, ".metaflow")); err == nil {
+		t.Error("the datastore was made")
+	}
+}
