@@ -11,7 +11,7 @@ import sys
 
 
 def keep(folder: str) -> None:
-    """Compile the SDK in `folder`, once for each version of Python, if MF_KEEP_BYTECODE is set and it can be written."""
+    """Compile the SDK in `folder`, once for each version of Python, if MF_KEEP_BYTECODE is set."""
     if not os.environ.pop("MF_KEEP_BYTECODE", ""):
         return
     tag = sys.implementation.cache_tag

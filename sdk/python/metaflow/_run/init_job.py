@@ -49,7 +49,12 @@ def run(loaded: Any, channel: TaskChannel, job: Message) -> int:
 
         parameter = error.parameter if isinstance(error, ParameterError) else None
         cause = error.cause if isinstance(error, ParameterError) else error
-        done = {"op": "done", "ok": False, "exception": report(cause, printed=job.get("print_failure", True)), "parameter": parameter}
+        done = {
+            "op": "done",
+            "ok": False,
+            "exception": report(cause, printed=job.get("print_failure", True)),
+            "parameter": parameter,
+        }
     channel.post(done)
     channel.flush()
     return 0 if done["ok"] else 1
