@@ -75,3 +75,27 @@ func TestSVGIsWellFormed(t *testing.T) {
 		t.Errorf("%d boxes for %d steps", boxes, len(flow.Steps))
 	}
 }
+
+// No arrow runs through a box: between its ends it keeps clear of the steps of each row it passes.
+func TestSVGArrowsKeepClearOfBoxes(t *testing.T) {
+	flow, list := yaml.Parse("flow.yaml", []byte(graphFlow))
+	if list.HasErrors() {
+		t.Fatal(list)
+	}
+	p := layOut(ir.NewGraph(flow))
+	bends := 0
+	for _, r := range p.routes {
+		for _, i := range r.nodes[1:max(1, len(r.nodes)-1)] {
+			bend := p.nodes[i]
+			bends++
+			for _, j := range p.rows[bend.row] {
+				if n := p.nodes[j]; n.name != "" && bend.x > n.x-n.box()/2-gapX/2 && bend.x < n.x+n.box()/2+gapX/2 {
+					t.Errorf("an arrow passes row %d at %d, where %s stands at %d", bend.row, bend.x, n.name, n.x)
+				}
+			}
+		}
+	}
+	if bends == 0 {
+		t.Error("the flow has no arrow that passes a row")
+	}
+}
