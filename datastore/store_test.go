@@ -274,7 +274,7 @@ func TestFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	later := datastore.New(b)
-	if err := later.CheckFormat(ctx); !errors.Is(err, datastore.ErrNewer) || !strings.Contains(err.Error(), "newer one") {
+	if err := later.CheckFormat(ctx); !errors.Is(err, datastore.ErrNewer) || !strings.Contains(err.Error(), "update mf") {
 		t.Errorf("CheckFormat = %v", err)
 	}
 	if _, err := later.SaveBytes(ctx, "F", []byte("y")); !errors.Is(err, datastore.ErrNewer) {

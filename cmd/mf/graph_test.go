@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -61,7 +63,7 @@ func TestSVGIsWellFormed(t *testing.T) {
 	dec := xml.NewDecoder(&b)
 	for {
 		token, err := dec.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

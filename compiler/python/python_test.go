@@ -152,9 +152,9 @@ func TestInterpreters(t *testing.T) {
 	}
 	for _, c := range []struct{ interpreter, want string }{
 		{"no-such-python", "need Python 3.9 or newer"},
-		{old, "is Python 3.6.15; Python flows need 3.9 or newer"},
+		{old, "is Python 3.6.15; Python flows need Python 3.9 or newer"},
 		{dies, "(signal: killed):\nout of luck"},
-		{speaks, "bug in mf"},
+		{speaks, "does not behave like Python"},
 	} {
 		_, _, err := python.Load(t.Context(), "testdata/good/linear.py", python.Options{SDKDir: dir, Interpreter: c.interpreter})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
