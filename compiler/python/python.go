@@ -69,7 +69,7 @@ const (
 )
 
 // ErrInterpreter: what is there to run Python flows cannot.
-var ErrInterpreter = errors.New("Python flows need Python 3.9 or newer")
+var ErrInterpreter = errors.New("Python flows need Python 3.9 or newer") //nolint:staticcheck // Python is a name
 
 // Load executes the flow file and returns its flow, with every finding about it. The flow is nil where there are errors that
 // leave nothing to describe. An error is returned where the file does not exist or the interpreter does not do its work.
