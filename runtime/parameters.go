@@ -171,16 +171,24 @@ func plainParameter(p *ir.Parameter, given map[string]string) (any, error) {
 		if p.Default == nil {
 			return nil, nil
 		}
-		return pickle.FromJSON(p.Default)
+		value, err := pickle.FromJSON(p.Default)
+		if text, isText := value.(string); isText && p.Separator != "" && text != "" {
+			return split(text, p.Separator), nil
+		}
+		return value, err
 	}
 	if p.Separator != "" {
-		parts := []any{}
-		for part := range strings.SplitSeq(text, p.Separator) {
-			parts = append(parts, part)
-		}
-		return parts, nil
+		return split(text, p.Separator), nil
 	}
 	return convert(p, text)
+}
+
+func split(text, separator string) []any {
+	parts := []any{}
+	for part := range strings.SplitSeq(text, separator) {
+		parts = append(parts, part)
+	}
+	return parts
 }
 
 type initJob struct {
