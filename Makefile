@@ -5,7 +5,7 @@ build: ; @sh scripts/build.sh ## bin/mf and bin/mf-task, static
 test: setup ; @sh scripts/test.sh ## all tests, with the real engines' own checks; installs what they need
 demo: build ; @sh scripts/demo.sh ## the main job on two flows: run, fail, fix, resume, compile
 lint: setup ; @sh scripts/lint.sh ## gofmt, vet, golangci-lint, ruff
-golden: ; @UPDATE_GOLDEN=1 go test ./compiler/... ./backends/... ./diag/... ./cmd/... ## rewrite the golden files
+golden: ; @UPDATE_GOLDEN=1 go test ./compiler/... ./backends/... ./diag/... ./cmd/... ./docs/... ## rewrite the golden files
 fuzz: ; @sh scripts/fuzz.sh ## each fuzz test for 20 seconds
 bench: build setup ; @sh scripts/bench.sh ## ratios against Metaflow, in one run
 e2e: build setup ; @go test -count=1 -timeout 30m ./e2e/... ## against the real Metaflow
