@@ -4,12 +4,17 @@ set -eu
 cd "$(dirname "$0")/.."
 mf=$PWD/bin/mf
 out=$PWD/.cache/demo
-rm -rf "$out" && mkdir -p "$out" && cp testdata/demo/* "$out" && cd "$out"
+# The folder .mf keeps the demo's runs apart from any made above it.
+rm -rf "$out" && mkdir -p "$out/.mf" && cp testdata/demo/* "$out" && cd "$out"
 say() { printf '\n== %s\n' "$*"; }
 show() { printf '$ mf %s\n' "$*"; "$mf" "$@"; }
 
 say "a YAML flow with steps in sh, awk and Python"
 show run words.yaml --smallest 3
+if [ "$("$mf" dump Words/latest/total --json | tr -d ' \n' | grep -c '"long_words":9')" != 1 ]; then
+	echo "the words were counted wrong" >&2
+	exit 1
+fi
 say "a Python flow with a mistake in it"
 if show run scores.py; then
 	echo "the demo's mistake went unnoticed" >&2
