@@ -48,8 +48,7 @@ func (a *attempt) caught() bool {
 // fallback is the outcome of an attempt past the user's own: the step's code crashed on every one of them and @catch
 // takes over.
 func (a *attempt) fallback() *Failure {
-	msg := fmt.Sprintf("Task execution kept failing over %d attempts. Your code did not raise an exception. Something in the "+
-		"execution environment caused the failure.", a.task.Retries+1)
+	msg := fmt.Sprintf("the step's process crashed on each of its %d attempts, without an exception to catch", a.task.Retries+1)
 	return &Failure{Type: "metaflow.plugins.catch_decorator.FailureHandledByCatch", Message: msg}
 }
 
@@ -57,7 +56,7 @@ func (a *attempt) fallback() *Failure {
 func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	r, t := a.run, a.task
 	out := Outcome{Failure: a.failure, Usage: a.usage}
-	ok := a.failure == nil || (a.caught() && (a.failure.Signal == 0 || t.fallback()))
+	ok := a.failure == nil || (a.caught() && (!a.failure.Crashed || t.fallback()))
 	if ok && a.failure != nil {
 		a.taken = a.staticTransition()
 	}

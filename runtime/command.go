@@ -91,10 +91,11 @@ func (c *command) perform(ctx context.Context) error {
 }
 
 func (c *command) commandFailed(ctx context.Context, exit worker.Exit) {
-	f := &Failure{Type: "mf.CommandFailed", Message: "the command " + exit.String(), Signal: exit.Signal}
+	f := &Failure{Type: "mf.CommandFailed", Message: "the command " + exit.String(), Signal: exit.Signal,
+		Crashed: exit.Signal != 0 || exit.Err != nil}
 	limit := c.task.Step.Timeout()
 	if exit.Signal != 0 && ctx.Err() == nil && limit > 0 && c.run.Now().Sub(c.started) >= limit {
-		f.Timeout, f.Signal = true, 0
+		f.Timeout, f.Crashed, f.Signal = true, false, 0
 		f.Message = fmt.Sprintf("the command ran longer than its timeout of %s", limit)
 	}
 	c.failure = f

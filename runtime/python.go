@@ -65,7 +65,7 @@ func (a *attempt) runPython(ctx context.Context) error {
 			Traceback: end.Exception.Traceback, Timeout: end.Exception.Timeout}
 		a.note("%s", strings.TrimRight(end.Exception.Traceback, "\n"))
 	default:
-		a.crashed(exit)
+		a.crashed(ctx, exit)
 	}
 	if a.failure != nil && ctx.Err() != nil {
 		a.failure.Stopped = true
@@ -86,15 +86,17 @@ func (e *ending) taken(step *ir.Step) *Taken {
 }
 
 // crashed makes a failure of a process that ended without a word.
-func (a *attempt) crashed(exit worker.Exit) {
-	a.failure = &Failure{Message: "the step's process " + exit.String(), Signal: exit.Signal}
+func (a *attempt) crashed(ctx context.Context, exit worker.Exit) {
+	a.failure = &Failure{Message: "the step's process " + exit.String(), Crashed: true, Signal: exit.Signal}
+	limit := a.task.Step.Timeout()
 	switch {
+	case exit.Signal != 0 && limit > 0 && ctx.Err() == nil && a.run.Now().Sub(a.started) >= limit:
+		// It did not heed the time limit itself, so that it was ended from here.
+		a.failure = &Failure{Message: fmt.Sprintf("the step ran longer than its timeout of %s and did not stop by itself", limit), Timeout: true}
 	case exit.Signal == 9:
 		a.failure.Message += "; the system does this when memory runs out"
 	case exit.Signal == 0 && exit.Err == nil:
 		a.failure.Message += " before the step was complete"
-		// Anything that ends the process from inside counts as a crash: user code had no exception to catch.
-		a.failure.Signal = -1
 	}
 	a.note("%s", a.failure.Message)
 }

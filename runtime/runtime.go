@@ -105,6 +105,9 @@ type Failure struct {
 	Message string
 	// Traceback is the user's own, as Python prints it; empty if there was none.
 	Traceback string
+	// Crashed is set when the process ended without a word of what came of the step. @catch takes over only after all of
+	// the step's attempts then, for there was no exception to catch.
+	Crashed bool
 	// Signal is the signal that ended the process; 0 if none.
 	Signal int
 	// Timeout is set when the step ran too long, Stopped when it was told to stop.

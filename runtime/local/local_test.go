@@ -205,7 +205,7 @@ steps:
 	if got := b.value(r, "trouble"); !strings.Contains(got, "exited with code 7") {
 		t.Errorf("trouble is %s", got)
 	}
-	if got := b.value(r, "problem"); !strings.Contains(got, "kept failing") {
+	if got := b.value(r, "problem"); !strings.Contains(got, "crashed on each of its 2 attempts") {
 		t.Errorf("problem is %s", got)
 	}
 }
