@@ -19,7 +19,7 @@ import (
 // Frontend turns one kind of source file into a flow.
 type Frontend interface {
 	// Load reads the flow at path, which may end in ":Name" to pick one of several flows of the file. A user's mistake
-	// is a diagnostic, everything else an error. The flow is nil when there are diagnostics that leave nothing to
+	// is a diagnostic, everything else an error that says what was being done. The flow is nil when there are diagnostics that leave nothing to
 	// check. It must not check what the passes check.
 	Load(ctx context.Context, path string) (*ir.Flow, diag.List, error)
 }
@@ -52,7 +52,7 @@ func Load(ctx context.Context, path string, opt Options) (*ir.Flow, diag.List, e
 	}
 	flow, found, err := frontend.Load(ctx, path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("loading %s: %w", path, err)
+		return nil, nil, err // a frontend says what it was doing
 	}
 	// What the frontend could not read is missing from the flow, so the passes would blame its absence on the user.
 	if flow == nil || found.HasErrors() {

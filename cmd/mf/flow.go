@@ -141,29 +141,23 @@ func (a *app) sdkDir(c *config) (string, error) {
 // loadFlow reads a flow and checks it, for a target if one is given. The findings are in the list; the flow is nil
 // where it could not be read at all.
 func (a *app) loadFlow(ctx context.Context, c *config, arg flowArg, flags flowFlags, target *ir.Features, evaluate bool) (*ir.Flow, diag.List, error) {
-	var flow *ir.Flow
-	var list diag.List
-	var err error
+	frontend := compiler.FrontendFunc(yaml.Load)
 	if arg.python() {
-		opt, optErr := a.pythonOptions(c, arg, flags)
-		if optErr != nil {
-			return nil, nil, optErr
+		opt, err := a.pythonOptions(c, arg, flags)
+		if err != nil {
+			return nil, nil, err
 		}
 		opt.Stubs, opt.Evaluate = true, evaluate
-		flow, list, err = python.Load(ctx, arg.path, opt)
-	} else {
-		if len(flags.with)+len(flags.configs)+len(flags.configValues) > 0 {
-			return nil, nil, usagef("--with, --config and --config-value are for Python flows")
+		frontend = func(ctx context.Context, path string) (*ir.Flow, diag.List, error) {
+			return python.Load(ctx, path, opt)
 		}
-		flow, list, err = yaml.Load(ctx, arg.path)
+	} else if len(flags.with)+len(flags.configs)+len(flags.configValues) > 0 {
+		return nil, nil, usagef("--with, --config and --config-value are for Python flows")
 	}
-	if err != nil || flow == nil || list.HasErrors() {
-		return nil, list, interpreterHint(err)
-	}
-	flow, found := compiler.Check(flow, target)
-	list = append(list, found...)
-	list.Sort()
-	return flow, list, nil
+	flow, list, err := compiler.Load(ctx, arg.path, compiler.Options{
+		Frontends: map[string]compiler.Frontend{strings.ToLower(filepath.Ext(arg.path)): frontend}, Target: target,
+	})
+	return flow, list, interpreterHint(err)
 }
 
 // interpreterHint adds what can be done about a Python that will not do.
