@@ -19,8 +19,8 @@ import (
 // Frontend turns one kind of source file into a flow.
 type Frontend interface {
 	// Load reads the flow at path, which may end in ":Name" to pick one of several flows of the file. A user's mistake
-	// is a diagnostic, everything else an error that says what was being done. The flow is nil when there are diagnostics that leave nothing to
-	// check. It must not check what the passes check.
+	// is a diagnostic, everything else an error that says what was being done. The flow is nil when there are
+	// diagnostics that leave nothing to check. It must not check what the passes check.
 	Load(ctx context.Context, path string) (*ir.Flow, diag.List, error)
 }
 
