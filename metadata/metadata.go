@@ -8,6 +8,7 @@ package metadata
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // The errors that callers tell apart with errors.Is.
@@ -23,6 +24,10 @@ var (
 	ErrCorrupt = errors.New("damaged metadata")
 	// ErrClosed: the store or queue was closed before.
 	ErrClosed = errors.New("closed")
+	// ErrUnavailable: the store cannot be reached at the moment; the same call may go through later.
+	ErrUnavailable = errors.New("not available at the moment")
+	// ErrDenied: the store wants other credentials.
+	ErrDenied = errors.New("access denied")
 )
 
 // Run is one run of a flow. Ids are text as in a pathspec: a decimal number minted by the store, or a name chosen by
@@ -160,6 +165,13 @@ type TaskMinter interface {
 	// replaced by the number after the greatest of the run, from 0. ErrExists if a given id is taken, ErrNotFound if
 	// the run is absent.
 	CreateTask(ctx context.Context, task Task) (Task, error)
+}
+
+// Heart says that a run and tasks of it are alive. Implementations are safe as a Recorder is.
+type Heart interface {
+	// Beat refreshes the heartbeats and returns how long to wait before the next time. Tasks may be empty. Unknown ids are
+	// ignored: a task may beat before it is registered.
+	Beat(ctx context.Context, flow, run string, tasks []TaskRef) (time.Duration, error)
 }
 
 // RunQuery selects runs. Zero fields select everything.
