@@ -59,6 +59,9 @@ func (b *Backend) Put(ctx context.Context, key string, body io.Reader, opt datas
 		return fmt.Errorf("writing %s: %w", key, err)
 	}
 	data, err := io.ReadAll(body)
+	if err == nil {
+		err = ctx.Err() // cancelled meanwhile
+	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", key, err)
 	}
