@@ -17,7 +17,8 @@ import (
 var logSources = []string{"", "runtime", "task"}
 
 // Flusher is what AppendLog returns where the backend cannot append: the log is collected in memory and written as a
-// whole by each Flush and by Close.
+// whole by each Flush and by Close. What is written to it meanwhile does not wait; what a failed Flush left over goes with
+// the next one.
 type Flusher interface {
 	Flush() error
 }
@@ -39,7 +40,19 @@ func (s *Store) AppendLog(ctx context.Context, t TaskRef, attempt int, source st
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	return &logBuffer{ctx: ctx, b: s.b, key: key, data: old}, nil
+	return &logBuffer{ctx: ctx, b: s.b, key: key, data: old, saved: len(old)}, nil
+}
+
+// StartLog is AppendLog for a log that is surely not there yet, as that of a new attempt: nothing is read.
+func (s *Store) StartLog(ctx context.Context, t TaskRef, attempt int, source string, stream Stream) (io.WriteCloser, error) {
+	if _, ok := s.b.(Appender); ok {
+		return s.AppendLog(ctx, t, attempt, source, stream)
+	}
+	key, err := logKey(t, attempt, source, stream)
+	if err != nil {
+		return nil, err
+	}
+	return &logBuffer{ctx: ctx, b: s.b, key: key}, s.ensureFormat(ctx)
 }
 
 // logKey returns the key of a log; an empty source means the form before there were sources.
@@ -62,9 +75,11 @@ type logBuffer struct {
 	b   Backend
 	key string
 
-	mu    sync.Mutex
-	data  []byte
-	saved int // how much of data has been written
+	flushing sync.Mutex // held while the log is written
+	saved    int        // how much of data has been written
+
+	mu   sync.Mutex
+	data []byte // only grows: a part of it may be read without mu
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
@@ -76,15 +91,18 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 
 // Flush implements Flusher.
 func (l *logBuffer) Flush() error {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.saved == len(l.data) {
+	data := l.data
+	l.mu.Unlock()
+	if l.saved == len(data) {
 		return nil
 	}
-	if err := l.b.Put(l.ctx, l.key, bytes.NewReader(l.data), PutOptions{}); err != nil {
+	if err := l.b.Put(l.ctx, l.key, bytes.NewReader(data), PutOptions{}); err != nil {
 		return err
 	}
-	l.saved = len(l.data)
+	l.saved = len(data)
 	return nil
 }
 
