@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mf-run/mf/datastore"
 	"github.com/mf-run/mf/datastore/pickle"
 	"github.com/mf-run/mf/ir"
@@ -27,10 +29,22 @@ type attempt struct {
 	mu       sync.Mutex // guards produced while payloads are stored in parallel
 	produced map[string]datastore.Artifact
 
+	// begun waits until the attempt's start is on record and returns what went wrong with that.
+	begun func() error
+
 	taken   *Taken
 	failure *Failure
 	usage   worker.Exit
 	logs    map[datastore.Stream]*logWriter
+}
+
+// begin puts the attempt's start on record while its process gets ready.
+func (a *attempt) begin(ctx context.Context) {
+	r, t := a.run, a.task
+	var g errgroup.Group
+	g.Go(func() error { return r.Store.Begin(ctx, t.Ref, t.Attempt, a.started) })
+	g.Go(func() error { return r.Store.WriteTaskBegin(ctx, t.Ref, t.Attempt, r.Code) })
+	a.begun = sync.OnceValue(g.Wait)
 }
 
 func (a *attempt) put(name string, art datastore.Artifact) {
@@ -60,18 +74,24 @@ func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	if ok && a.failure != nil {
 		a.taken = a.staticTransition()
 	}
-	artifacts, err := a.artifacts(ctx, ok)
-	if err != nil {
-		return Outcome{}, fmt.Errorf("storing the artifacts of %s: %w", t.Ref, err)
-	}
-	if err := r.Store.WriteTaskEnd(ctx, t.Ref, t.Attempt); err != nil {
-		return Outcome{}, err
-	}
 	exit := datastore.Exit{Code: a.usage.Code, Killed: a.failure != nil && a.failure.Stopped, Success: ok}
 	if !ok && exit.Code == 0 {
 		exit.Code = 1
 	}
-	if err := r.Store.WriteRuntime(ctx, t.Ref, t.Attempt, exit); err != nil {
+	var artifacts map[string]datastore.Artifact
+	var g errgroup.Group
+	g.Go(a.closeLogs)
+	g.Go(func() error { return r.Store.WriteTaskEnd(ctx, t.Ref, t.Attempt) })
+	if !r.Contained {
+		g.Go(func() error { return r.Store.WriteRuntime(ctx, t.Ref, t.Attempt, exit) })
+	}
+	g.Go(func() (err error) {
+		if artifacts, err = a.artifacts(ctx, ok); err != nil {
+			err = fmt.Errorf("storing the artifacts of %s: %w", t.Ref, err)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return Outcome{}, err
 	}
 	record := datastore.Record{Attempt: t.Attempt, PythonVersion: r.PythonVersion, Artifacts: artifacts}
@@ -133,14 +153,7 @@ func (a *attempt) artifacts(ctx context.Context, ok bool) (map[string]datastore.
 	delete(all, "_control_mapper_tasks")
 	delete(all, "_control_task_is_mapper_zero")
 	maps.Copy(all, a.produced)
-	for _, own := range a.ownValues(ok) {
-		art, err := a.run.saveValue(ctx, own.value, own.typ)
-		if err != nil {
-			return nil, err
-		}
-		all[own.name] = art
-	}
-	return all, nil
+	return all, a.run.saveAll(ctx, a.ownValues(ok), all)
 }
 
 type ownValue struct {

@@ -72,6 +72,9 @@ func (c *command) perform(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.begun(); err != nil {
+		return err
+	}
 	exit, err := c.execute(ctx, cmd)
 	if err != nil {
 		return err

@@ -23,36 +23,44 @@ const drainGrace = 500 * time.Millisecond
 
 const truncated = "[TRUNCATED - MAXIMUM LOG FILE SIZE REACHED]"
 
-// logWriter writes the lines of one stream to the datastore as they come, and to the run's Output.
+// logWriter writes the lines of one stream to the datastore as they come, and to the run's Output. Where the datastore
+// cannot append, it is an uploader that stores them now and then.
 type logWriter struct {
 	run    *Run
 	task   *Task
 	stream datastore.Stream
+	source string
 
-	mu   sync.Mutex
-	ctx  context.Context
-	dest io.WriteCloser // nil until the first line
-	size int64
-	full bool
-	err  error
-	buf  []byte
+	mu     sync.Mutex
+	ctx    context.Context
+	dest   io.WriteCloser // nil until the first line
+	upload *uploader      // nil where dest appends
+	size   int64
+	full   bool
+	err    error
+	buf    []byte
 }
 
-func (a *attempt) openLogs(ctx context.Context) error {
+func (a *attempt) openLogs(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
-	a.logs = map[datastore.Stream]*logWriter{
-		datastore.Stdout: {run: a.run, task: a.task, stream: datastore.Stdout, ctx: ctx},
-		datastore.Stderr: {run: a.run, task: a.task, stream: datastore.Stderr, ctx: ctx},
+	source := "runtime"
+	if a.run.Contained {
+		source = "task"
 	}
-	return nil
+	a.logs = map[datastore.Stream]*logWriter{}
+	for _, stream := range []datastore.Stream{datastore.Stdout, datastore.Stderr} {
+		a.logs[stream] = &logWriter{run: a.run, task: a.task, stream: stream, source: source, ctx: ctx}
+	}
 }
 
+// closeLogs stores the rest of both logs.
 func (a *attempt) closeLogs() error {
-	var errs []error
-	for _, s := range []datastore.Stream{datastore.Stdout, datastore.Stderr} {
-		errs = append(errs, a.logs[s].close())
-	}
-	return errors.Join(errs...)
+	var stdout error
+	var other sync.WaitGroup
+	other.Go(func() { stdout = a.logs[datastore.Stdout].close() })
+	stderr := a.logs[datastore.Stderr].close()
+	other.Wait()
+	return errors.Join(stdout, stderr)
 }
 
 // note writes a text of the runtime's own to the task's stderr log.
@@ -79,7 +87,7 @@ func (w *logWriter) line(text []byte, message bool) {
 		text = []byte(truncated)
 	}
 	w.size += int64(len(text)) + 1
-	w.buf = datastore.AppendLogLine(w.buf, now, "runtime", text)
+	w.buf = datastore.AppendLogLine(w.buf, now, w.source, text)
 }
 
 // flush hands what has been collected to the datastore.
@@ -90,21 +98,35 @@ func (w *logWriter) flush() {
 		return
 	}
 	if w.dest == nil {
-		w.dest, w.err = w.run.Store.AppendLog(w.ctx, w.task.Ref, w.task.Attempt, "runtime", w.stream)
+		w.dest, w.err = w.run.Store.StartLog(w.ctx, w.task.Ref, w.task.Attempt, w.source, w.stream)
 		if w.err != nil {
 			return
+		}
+		if f, ok := w.dest.(datastore.Flusher); ok {
+			w.upload = startUploader(f, func(err error) {
+				w.run.warn("the %s log of %s could not be stored, which is tried again: %v", w.stream, w.task.Ref, err)
+			})
 		}
 	}
 	_, w.err = w.dest.Write(w.buf)
 	w.buf = w.buf[:0]
 }
 
+// close stores the rest of the log. That an upload fails is no error of the task's: its work is done.
 func (w *logWriter) close() error {
 	w.flush()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.upload != nil {
+		w.upload.stop()
+	}
 	if w.dest != nil {
-		if err := w.dest.Close(); w.err == nil {
+		err := w.dest.Close()
+		if err != nil && w.upload != nil {
+			w.run.warn("the %s log of %s is not stored whole: %v", w.stream, w.task.Ref, err)
+			err = nil
+		}
+		if w.err == nil {
 			w.err = err
 		}
 	}

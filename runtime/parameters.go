@@ -108,13 +108,11 @@ func (r *Run) MakeParameters(ctx context.Context, given map[string]string) (map[
 		{"_transition", nil, typeNone},
 		{"_exception", nil, typeNone},
 	}
-	for _, o := range own {
-		if arts[o.name], err = r.saveValue(ctx, o.value, o.typ); err != nil {
-			return nil, fmt.Errorf("storing the parameters: %w", err)
-		}
+	own = append(own, ownValue{"_graph_info", plainValue(ir.GraphInfo(r.Flow)), typeDict})
+	if err := r.saveAll(ctx, own, arts); err != nil {
+		return nil, fmt.Errorf("storing the parameters: %w", err)
 	}
-	arts["_graph_info"], err = r.GraphInfo(ctx)
-	return arts, err
+	return arts, nil
 }
 
 // GraphInfo stores the description of the graph that clients draw from.
@@ -230,8 +228,7 @@ func (r *Run) initPython(ctx context.Context, given map[string]string) (map[stri
 	}
 	job := initJob{Op: "init", Flow: r.Flow.Name, Username: r.User, Namespace: r.Namespace,
 		Tags: append([]string{}, r.Tags...), Parameters: given, Env: r.TaskEnv, TempDir: r.TempDir, InlineMax: inlineMax}
-	s := &session{run: r, conn: p.Conn, put: a.put}
-	s.stores.SetLimit(2)
+	s := newSession(r, p, a.put, nil)
 	var end *ending
 	if err := p.Conn.Send(job, nil); err == nil {
 		if end, err = s.serve(ctx); err != nil {

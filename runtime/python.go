@@ -30,8 +30,19 @@ type session struct {
 	put func(name string, art datastore.Artifact)
 	// inputs are what the process may refer to by number.
 	inputs []*Result
-	stores errgroup.Group
+	// small stores what comes inside a message, large what comes as a file: hashing and compressing those takes the CPU.
+	small, large errgroup.Group
 }
+
+func newSession(r *Run, p *worker.Process, put func(string, datastore.Artifact), inputs []*Result) *session {
+	s := &session{run: r, conn: p.Conn, put: put, inputs: inputs}
+	s.small.SetLimit(inFlight)
+	s.large.SetLimit(2)
+	return s
+}
+
+// stored waits for all artifacts handed over.
+func (s *session) stored() error { return errors.Join(s.small.Wait(), s.large.Wait()) }
 
 // ending is the process's last message.
 type ending struct {
@@ -119,8 +130,13 @@ func (a *attempt) converse(ctx context.Context) (worker.Exit, *ending, error) {
 		limit += a.run.Grace
 	}
 	stop := a.watch(ctx, p, limit)
-	s := &session{run: a.run, conn: p.Conn, put: a.put, inputs: a.task.Inputs}
-	s.stores.SetLimit(2)
+	s := newSession(a.run, p, a.put, a.task.Inputs)
+	if err := a.begun(); err != nil {
+		p.Kill()
+		p.Wait()
+		stop()
+		return worker.Exit{}, nil, err
+	}
 	if err := p.Conn.Send(a.job(), nil); err != nil {
 		exit := p.Wait()
 		stop()
@@ -164,12 +180,21 @@ func (a *attempt) watch(ctx context.Context, p *worker.Process, limit time.Durat
 	return func() { close(finished) }
 }
 
-// serve answers the process until its last message. It returns nil, nil when the process went away without one.
+// serve answers the process until its last message, and waits until all is stored. It returns nil, nil when the process
+// went away without one.
 func (s *session) serve(ctx context.Context) (*ending, error) {
+	end, err := s.answerAll(ctx)
+	if storeErr := s.stored(); err == nil {
+		err = storeErr
+	}
+	return end, err
+}
+
+func (s *session) answerAll(ctx context.Context) (*ending, error) {
 	for {
 		msg, err := s.conn.Recv()
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-			return nil, s.stores.Wait()
+			return nil, nil
 		}
 		if err != nil {
 			return nil, err
@@ -179,7 +204,7 @@ func (s *session) serve(ctx context.Context) (*ending, error) {
 			if err := json.Unmarshal(msg.JSON, end); err != nil {
 				return nil, fmt.Errorf("reading the end of the step: %w", err)
 			}
-			return end, s.stores.Wait()
+			return end, nil
 		}
 		if err := s.handle(ctx, msg); err != nil {
 			return nil, err
@@ -305,22 +330,25 @@ func (s *session) spool(body io.ReadCloser) (payload, error) {
 	return payload{path: f.Name()}, nil
 }
 
-// store keeps one artifact. Large ones are hashed and compressed while the process pickles the next.
+// store keeps one artifact, while the process pickles the next.
 func (s *session) store(ctx context.Context, req request, data []byte) error {
 	art := datastore.Artifact{Type: req.Type, Encoding: encoding}
 	if req.Path == "" {
-		digest, err := s.run.Store.SaveBytes(ctx, s.run.Flow.Name, data)
-		if err != nil {
-			return fmt.Errorf("storing artifact %s: %w", req.Name, err)
-		}
-		art.Digest, art.Size = digest, int64(len(data))
-		s.put(req.Name, art)
+		s.small.Go(func() error {
+			digest, err := s.run.Store.SaveBytes(ctx, s.run.Flow.Name, data)
+			if err != nil {
+				return fmt.Errorf("storing artifact %s: %w", req.Name, err)
+			}
+			art.Digest, art.Size = digest, int64(len(data))
+			s.put(req.Name, art)
+			return nil
+		})
 		return nil
 	}
 	if rel, err := filepath.Rel(s.run.TempDir, req.Path); err != nil || !filepath.IsLocal(rel) {
 		return fmt.Errorf("the step hands over %s, which is outside its folder", req.Path)
 	}
-	s.stores.Go(func() error {
+	s.large.Go(func() error {
 		defer os.Remove(req.Path)
 		digest, size, err := s.run.Store.SaveFile(ctx, s.run.Flow.Name, req.Path)
 		if err != nil {

@@ -8,6 +8,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -171,6 +172,13 @@ type Run struct {
 	// Environ is the environment of command steps; TaskEnv is added for command and Python steps alike.
 	Environ []string
 	TaskEnv map[string]string
+	// Contained is set where each task has a container of its own and no scheduler of ours watches it: logs are then
+	// named as the task's own, and there is no scheduler's note of how the process ended.
+	Contained bool
+	// Code says where the code package is; zero where the code lies on this machine.
+	Code datastore.CodePackage
+	// Warn is told, in one line, of what went wrong without harm to the task; nil to drop it. It is called concurrently.
+	Warn func(message string)
 	// MaxLogSize bounds each of a task's log streams, in bytes; 0 is no bound.
 	MaxLogSize int64
 	// Output receives what tasks print; nil to drop it. It is called concurrently.
@@ -188,22 +196,21 @@ type Run struct {
 	blobs blobCache
 }
 
+// warn tells of what did no harm.
+func (r *Run) warn(format string, args ...any) {
+	if r.Warn != nil {
+		r.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
 // Execute runs one attempt. Cancelling ctx stops the process (politely, then not) and yields a Failure with Stopped set.
 func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
-	now := r.Now()
-	if err := r.Store.Begin(ctx, t.Ref, t.Attempt, now); err != nil {
-		return Outcome{}, err
+	a := &attempt{run: r, task: t, produced: map[string]datastore.Artifact{}, started: r.Now()}
+	a.begin(ctx)
+	if err := r.recordStart(t, a.started); err != nil {
+		return Outcome{}, errors.Join(err, a.begun())
 	}
-	if err := r.Store.WriteTaskBegin(ctx, t.Ref, t.Attempt, datastore.CodePackage{}); err != nil {
-		return Outcome{}, err
-	}
-	if err := r.recordStart(t, now); err != nil {
-		return Outcome{}, err
-	}
-	a := &attempt{run: r, task: t, produced: map[string]datastore.Artifact{}, started: now}
-	if err := a.openLogs(ctx); err != nil {
-		return Outcome{}, err
-	}
+	a.openLogs(ctx)
 	var err error
 	switch {
 	case t.fallback():
@@ -213,15 +220,12 @@ func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 	default:
 		err = a.runPython(ctx)
 	}
-	// A stopped run still writes its record: the user's Ctrl-C must not lose what was produced.
-	ctx = context.WithoutCancel(ctx)
-	if closeErr := a.closeLogs(); err == nil {
-		err = closeErr
-	}
+	err = errors.Join(err, a.begun())
 	if err != nil {
-		return Outcome{}, fmt.Errorf("running %s: %w", t.Ref, err)
+		return Outcome{}, fmt.Errorf("running %s: %w", t.Ref, errors.Join(err, a.closeLogs()))
 	}
-	return a.finish(ctx)
+	// A stopped run still writes its record: the user's Ctrl-C must not lose what was produced.
+	return a.finish(context.WithoutCancel(ctx))
 }
 
 func (r *Run) recordStart(t *Task, now time.Time) error {

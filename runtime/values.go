@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mf-run/mf/datastore"
 	"github.com/mf-run/mf/datastore/pickle"
 	"github.com/mf-run/mf/ir"
@@ -55,6 +57,29 @@ func (r *Run) saveValue(ctx context.Context, v any, typ string) (datastore.Artif
 		}
 	}
 	return art, nil
+}
+
+// inFlight bounds the requests to the datastore that one task makes at a time for small objects.
+const inFlight = 16
+
+// saveAll stores values side by side and notes each under its name; of two of one name the later counts.
+func (r *Run) saveAll(ctx context.Context, values []ownValue, into map[string]datastore.Artifact) error {
+	arts := make([]datastore.Artifact, len(values))
+	var g errgroup.Group
+	g.SetLimit(inFlight)
+	for n, own := range values {
+		g.Go(func() (err error) {
+			arts[n], err = r.saveValue(ctx, own.value, own.typ)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for n, own := range values {
+		into[own.name] = arts[n]
+	}
+	return nil
 }
 
 // loadValue reads plain data. The error names the class of what is not plain data.
