@@ -81,6 +81,9 @@ func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	var artifacts map[string]datastore.Artifact
 	var g errgroup.Group
 	g.Go(a.closeLogs)
+	if t.before != nil {
+		g.Go(t.before)
+	}
 	g.Go(func() error { return r.Store.WriteTaskEnd(ctx, t.Ref, t.Attempt) })
 	if !r.Contained {
 		g.Go(func() error { return r.Store.WriteRuntime(ctx, t.Ref, t.Attempt, exit) })

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mf-run/mf/datastore"
 	"github.com/mf-run/mf/ir"
@@ -25,6 +28,11 @@ type Invocation struct {
 	Given map[string]string
 	// Outputs is where the small outputs go.
 	Outputs Outputs
+	// Ready is called, if it is set, ahead of all that is recorded: it may fill in what of Run took its time, such as the
+	// version of Python. Each task calls it, concurrently.
+	Ready func()
+
+	mu sync.Mutex // guards Run.Parameters
 }
 
 // Outputs says where a task leaves its small outputs; empty fields are nowhere.
@@ -51,11 +59,12 @@ func TaskID(path ir.SplitPath, iteration int) string {
 	return b.String()
 }
 
-// parametersID is the id of the _parameters task in production.
-const parametersID = "t-params"
+// ParametersID is the id of the _parameters task where tasks have names.
+const ParametersID = "t-params"
 
 // Execute runs one task and leaves its small outputs. A task that has succeeded before is not run again: its outputs are
-// left once more. The attempt is the engine's count; where that number is taken the next free one is used.
+// left once more. The attempt is the engine's count; where that number is taken the next free one is used. It may be
+// called concurrently.
 func (i *Invocation) Execute(ctx context.Context, step string, path ir.SplitPath, iteration, attempt int) (Outcome, error) {
 	r := i.Run
 	s := r.Graph.Step(step)
@@ -69,80 +78,142 @@ func (i *Invocation) Execute(ctx context.Context, step string, path ir.SplitPath
 		iteration = 0
 	}
 	loader := NewLoader(r.Store, r.Flow.Name)
+	loader.expect(r.Flow)
 	ref := datastore.TaskRef{Flow: r.Flow.Name, Run: r.ID, Step: step, Task: TaskID(path, iteration)}
-	done, err := loader.Load(ctx, ref)
+	task, done, err := i.prepare(ctx, loader, s, ref, path, iteration, attempt)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("reading the record of %s: %w", ref, err)
+		return Outcome{}, err
 	}
 	if done != nil {
 		return Outcome{Result: done}, i.leave(ctx, s, done)
-	}
-	if err := i.parameters(ctx, loader, step); err != nil {
-		return Outcome{}, err
-	}
-	task, err := i.task(ctx, loader, s, path, iteration)
-	if err != nil {
-		return Outcome{}, fmt.Errorf("finding the inputs of %s: %w", ref, err)
-	}
-	task.Ref = ref
-	task.Try = attempt
-	if task.Attempt, err = i.freeAttempt(ctx, ref, attempt); err != nil {
-		return Outcome{}, err
 	}
 	out, err := r.Execute(ctx, task)
 	if err != nil || out.Result == nil {
 		return out, err
 	}
-	return out, i.leave(ctx, s, out.Result)
+	return out, i.leave(context.WithoutCancel(ctx), s, out.Result)
+}
+
+// prepare finds out what the task starts from, or what it has come to before. It asks for everything at once, since each
+// answer of an object store takes its time.
+func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, ref datastore.TaskRef, path ir.SplitPath,
+	iteration, attempt int) (task *Task, done *Result, err error) {
+	r := i.Run
+	var attempts []datastore.Attempt
+	var attemptsErr, inputsErr, paramsErr error
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		attempts, attemptsErr = r.Store.Attempts(ctx, ref)
+		if attemptsErr == nil {
+			attemptsErr = r.Store.Prepare(ctx)
+		}
+	})
+	reading.Go(func() { task, inputsErr = i.task(ctx, loader, s, path, iteration) })
+	reading.Go(func() { paramsErr = i.findParameters(ctx, loader, s.Name) })
+	reading.Wait()
+	if attemptsErr != nil {
+		return nil, nil, fmt.Errorf("reading the attempts of %s: %w", ref, attemptsErr)
+	}
+	if last := lastStarted(attempts); last != nil && last.Done {
+		if done, err = loader.loadAt(ctx, ref, path, iteration); err != nil {
+			return nil, nil, fmt.Errorf("reading the record of %s: %w", ref, err)
+		}
+		if done != nil {
+			return nil, done, nil
+		}
+	}
+	if err := errors.Join(inputsErr, paramsErr); err != nil {
+		return nil, nil, fmt.Errorf("finding the inputs of %s: %w", ref, err)
+	}
+	task.Ref, task.Try = ref, attempt
+	if task.Attempt, err = freeAttempt(attempts, attempt); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	if i.Ready != nil {
+		i.Ready()
+	}
+	task.before, err = i.parameters(ctx, s.Name)
+	return task, nil, err
 }
 
 // freeAttempt is the engine's attempt, or the first after it that no earlier invocation has used.
-func (i *Invocation) freeAttempt(ctx context.Context, ref datastore.TaskRef, attempt int) (int, error) {
-	taken, err := i.Run.Store.Attempts(ctx, ref)
-	if err != nil {
-		return 0, fmt.Errorf("reading the attempts of %s: %w", ref, err)
-	}
+func freeAttempt(taken []datastore.Attempt, attempt int) (int, error) {
 	for _, t := range taken {
 		if t.Started && t.Number >= attempt {
 			attempt = t.Number + 1
 		}
 	}
 	if attempt >= datastore.MaxAttempts {
-		return 0, fmt.Errorf("%s has had %d attempts, the most that readers of the datastore look for", ref, datastore.MaxAttempts)
+		return 0, fmt.Errorf("the task has had %d attempts, the most that readers of the datastore look for", datastore.MaxAttempts)
 	}
 	return attempt, nil
 }
 
-// parameters finds the parameters of the run; the start task makes them if they are not there.
-func (i *Invocation) parameters(ctx context.Context, loader *Loader, step string) error {
-	r := i.Run
+func (i *Invocation) parametersRef() datastore.TaskRef {
+	return ParametersRef(i.Run.Flow.Name, i.Run.ID, ParametersID)
+}
+
+// findParameters reads the parameters of the run, if they are there.
+func (i *Invocation) findParameters(ctx context.Context, loader *Loader, step string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	r, ref := i.Run, i.parametersRef()
 	if r.Parameters != nil {
 		return nil
 	}
-	ref := ParametersRef(r.Flow.Name, r.ID, parametersID)
-	found, err := loader.Load(ctx, ref)
-	if err != nil {
+	var err error
+	if step == r.Flow.Start {
+		r.Parameters, err = loader.loadAt(ctx, ref, nil, ir.NoIteration)
+	} else {
+		// The start step has succeeded, and before that its one attempt at the parameters: its record will do.
+		var rec datastore.Record
+		if rec, err = r.Store.ReadRecord(ctx, ref, 0); err == nil {
+			r.Parameters = &Result{Ref: ref, Iteration: ir.NoIteration, Artifacts: rec.Artifacts}
+			r.Store.Trust(r.Flow.Name, rec.Artifacts)
+		}
+	}
+	if err != nil && !errors.Is(err, datastore.ErrNotFound) {
 		return fmt.Errorf("reading the parameters: %w", err)
 	}
-	if found != nil {
-		r.Parameters = found
-		return nil
+	return nil
+}
+
+// parameters has the start task make the parameters if they are not there. They are put on record in the background;
+// recorded waits for that, and is nil where there is nothing to wait for.
+func (i *Invocation) parameters(ctx context.Context, step string) (recorded func() error, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	r := i.Run
+	if r.Parameters != nil {
+		return nil, nil
 	}
 	if step != r.Flow.Start {
-		return fmt.Errorf("run %s has no parameters: its start step has not run", r.ID)
+		return nil, fmt.Errorf("run %s has no parameters: its start step has not run", r.ID)
 	}
 	if err := CheckParameters(r.Flow, i.Given); err != nil {
-		return err
+		return nil, err
 	}
 	arts, err := r.MakeParameters(ctx, i.Given)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return r.WriteParameters(ctx, ref, arts)
+	ref := i.parametersRef()
+	r.Parameters = &Result{Ref: ref, Iteration: ir.NoIteration, Artifacts: arts}
+	var writing errgroup.Group
+	writing.Go(func() error { return r.recordParameters(context.WithoutCancel(ctx), ref, arts) })
+	return writing.Wait, nil
 }
 
 // WriteParameters writes the _parameters task and takes it as the run's.
 func (r *Run) WriteParameters(ctx context.Context, ref datastore.TaskRef, arts map[string]datastore.Artifact) error {
+	if err := r.recordParameters(ctx, ref, arts); err != nil {
+		return err
+	}
+	r.Parameters = &Result{Ref: ref, Iteration: ir.NoIteration, Artifacts: arts}
+	return nil
+}
+
+func (r *Run) recordParameters(ctx context.Context, ref datastore.TaskRef, arts map[string]datastore.Artifact) error {
 	now := r.Now()
 	if err := r.Store.Begin(ctx, ref, 0, now); err != nil {
 		return err
@@ -150,149 +221,7 @@ func (r *Run) WriteParameters(ctx context.Context, ref datastore.TaskRef, arts m
 	if err := r.Store.Finish(ctx, ref, datastore.Record{PythonVersion: r.PythonVersion, Artifacts: arts}); err != nil {
 		return fmt.Errorf("writing the parameters: %w", err)
 	}
-	r.Parameters = &Result{Ref: ref, Iteration: ir.NoIteration, Artifacts: arts}
 	return r.Sink.Add(r.Rows.ParametersTask(metadata.TaskRef(ref), r.Flow.Start, r.Flow.End, ArtifactRefs(arts), now))
-}
-
-// task resolves what the task starts from.
-func (i *Invocation) task(ctx context.Context, loader *Loader, s *ir.Step, path ir.SplitPath, iteration int) (*Task, error) {
-	times, _ := s.Retry()
-	t := &Task{Step: s, Path: path, Iteration: iteration, Retries: times}
-	f := finder{ctx: ctx, loader: loader, run: i.Run}
-	split, first := i.Run.Graph.FirstOfBody(s.Name)
-	switch {
-	case s.Name == i.Run.Flow.Start && iteration <= 0:
-		return t, nil
-	case iteration > 0:
-		in, err := f.at(s.Name, path, iteration-1)
-		if err != nil {
-			return nil, err
-		}
-		t.Inputs, t.Stack = []*Result{in}, in.Stack
-	case s.Join:
-		return t, f.join(t)
-	case first:
-		in, err := f.last(split, path.Parent(), s.Name)
-		if err != nil {
-			return nil, err
-		}
-		return t, f.enter(t, in)
-	default:
-		in, err := f.arrived(i.Run.Graph.Predecessors(s.Name), path, s.Name)
-		if err != nil {
-			return nil, err
-		}
-		t.Inputs, t.Stack = []*Result{in}, in.Stack
-	}
-	return t, nil
-}
-
-// finder reads the tasks that come before.
-type finder struct {
-	ctx    context.Context
-	loader *Loader
-	run    *Run
-}
-
-// at reads one task; an error if it has not succeeded.
-func (f finder) at(step string, path ir.SplitPath, iteration int) (*Result, error) {
-	ref := datastore.TaskRef{Flow: f.run.Flow.Name, Run: f.run.ID, Step: step, Task: TaskID(path, iteration)}
-	res, err := f.loader.Load(f.ctx, ref)
-	if err == nil && res == nil {
-		err = fmt.Errorf("%s has not succeeded: %w", ref, datastore.ErrNotFound)
-	}
-	return res, err
-}
-
-// last reads a step's task at a path that went on to next: for a recursive step, its last round.
-func (f finder) last(step string, path ir.SplitPath, next string) (*Result, error) {
-	if !f.run.Graph.Step(step).Recursive() {
-		return f.at(step, path, ir.NoIteration)
-	}
-	for k := 0; ; k++ {
-		res, err := f.at(step, path, k)
-		if err != nil || wentTo(res, next) {
-			return res, err
-		}
-	}
-}
-
-func wentTo(res *Result, next string) bool {
-	if res.Next == nil {
-		return false
-	}
-	for _, target := range res.Next.Targets {
-		if target == next {
-			return true
-		}
-	}
-	return false
-}
-
-// arrived finds which of several predecessors, one of which ran after a switch, went on to the step.
-func (f finder) arrived(candidates []string, path ir.SplitPath, next string) (*Result, error) {
-	var tried []error
-	for _, step := range candidates {
-		if step == next {
-			continue // a round of its own
-		}
-		res, err := f.last(step, path, next)
-		if err == nil && wentTo(res, next) {
-			return res, nil
-		}
-		if err != nil && !errors.Is(err, datastore.ErrNotFound) {
-			return nil, err
-		}
-		tried = append(tried, err)
-	}
-	return nil, fmt.Errorf("no step before went on to %s at path %q: %w", next, path, errors.Join(tried...))
-}
-
-// join reads the inputs of a join, in the order of the split.
-func (f finder) join(t *Task) error {
-	g := f.run.Graph
-	split := g.JoinedSplit(t.Step.Name)
-	kind := g.Step(split).Next.Kind
-	if kind == ir.Split {
-		for _, target := range g.Step(split).Next.Targets {
-			in, err := f.arrived(g.BranchLast(split, target.Step), t.Path, t.Step.Name)
-			if err != nil {
-				return err
-			}
-			t.Inputs = append(t.Inputs, in)
-		}
-		t.Stack = t.Inputs[0].Stack
-		return nil
-	}
-	parent, err := f.last(split, t.Path, g.Step(split).Next.Targets[0].Step)
-	if err != nil {
-		return err
-	}
-	last := g.BodyLast(split)
-	for i := range parent.Next.Splits {
-		in, err := f.arrived(last, t.Path.Child(i), t.Step.Name)
-		if err != nil {
-			return err
-		}
-		t.Inputs = append(t.Inputs, in)
-	}
-	t.Stack = parent.Stack
-	return nil
-}
-
-// enter puts the task at the beginning of a foreach's body.
-func (f finder) enter(t *Task, in *Result) error {
-	index := t.Path[len(t.Path)-1]
-	if in.Next == nil || index >= in.Next.Splits {
-		return fmt.Errorf("%s has no split %d", in.Ref, index)
-	}
-	frame := Frame{Step: t.Step.Name, Var: in.Next.Var, NumSplits: in.Next.Splits, Index: index}
-	if index < len(in.Next.Values) {
-		frame.Value, frame.HasValue = in.Next.Values[index], true
-	}
-	t.Inputs = []*Result{in}
-	t.Stack = append(append([]Frame{}, in.Stack...), frame)
-	return nil
 }
 
 // leave writes the small outputs for the engine.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/mf-run/mf/datastore"
@@ -22,7 +24,99 @@ type Loader struct {
 
 // NewLoader returns a loader for one flow.
 func NewLoader(store *datastore.Store, flow string) *Loader {
-	return &Loader{store: store, flow: flow, known: map[string]any{}}
+	return &Loader{store: store, flow: flow, known: maps.Clone(commonValues())}
+}
+
+// commonValues are values that the runtime itself writes for nearly every task, by the digest of their pickle, so that
+// nobody asks the datastore for them.
+var commonValues = sync.OnceValue(func() map[string]any {
+	known := map[string]any{}
+	values := []any{nil, true, false, []any{}}
+	for n := range int64(256) {
+		values = append(values, n, []any{n})
+	}
+	for _, v := range values {
+		know(known, v)
+	}
+	return known
+})
+
+// know adds a value as it will be read.
+func know(known map[string]any, v any) {
+	data, err := pickle.Marshal(v)
+	if err != nil {
+		return
+	}
+	if v, err = pickle.Unmarshal(data); err == nil {
+		known[datastore.Digest(data)] = v
+	}
+}
+
+// expect prepares for the transitions that the flow's steps can take.
+func (l *Loader) expect(flow *ir.Flow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range flow.Steps {
+		if s.Next == nil {
+			continue
+		}
+		var all []any
+		for _, target := range s.Successors() {
+			all = append(all, target)
+			know(l.known, pickle.Tuple{[]any{target}, nil})
+		}
+		know(l.known, pickle.Tuple{all, nil})
+		if s.Next.Foreach != "" {
+			know(l.known, pickle.Tuple{all, s.Next.Foreach})
+		}
+	}
+}
+
+// loadAt is Load for a task whose place is known, as far as its successors need it: Stack is left out.
+func (l *Loader) loadAt(ctx context.Context, ref datastore.TaskRef, path ir.SplitPath, iteration int) (*Result, error) {
+	rec, done, err := l.latest(ctx, ref)
+	if errors.Is(err, datastore.ErrNotFound) || err == nil && !done {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Ref: ref, Attempt: rec.Attempt, Path: path, Iteration: iteration, Artifacts: rec.Artifacts}
+	if ok, err := l.value(ctx, res, "_task_ok"); err != nil || ok != true {
+		return nil, err
+	}
+	if err := l.transition(ctx, res); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", ref, err)
+	}
+	l.store.Trust(l.flow, res.Artifacts)
+	return res, nil
+}
+
+// latest is Store.Latest with one wait in place of two where the first attempt is also the last.
+func (l *Loader) latest(ctx context.Context, ref datastore.TaskRef) (rec datastore.Record, done bool, err error) {
+	var first datastore.Record
+	var firstErr error
+	var reading sync.WaitGroup
+	reading.Go(func() { first, firstErr = l.store.ReadRecord(ctx, ref, 0) })
+	attempts, err := l.store.Attempts(ctx, ref)
+	reading.Wait()
+	if err != nil {
+		return rec, false, err
+	}
+	if last := lastStarted(attempts); last != nil && last.Number == 0 && last.Done && firstErr == nil {
+		return first, true, nil
+	}
+	return l.store.Latest(ctx, ref)
+}
+
+// lastStarted returns the attempt that counts; nil if none has started.
+func lastStarted(attempts []datastore.Attempt) *datastore.Attempt {
+	for n := range slices.Backward(attempts) {
+		if attempts[n].Started {
+			return &attempts[n]
+		}
+	}
+	return nil
 }
 
 // Tasks lists the tasks of a run, or of one step of it, _parameters included.
@@ -121,17 +215,18 @@ func (l *Loader) State(ctx context.Context, ref datastore.TaskRef) (State, error
 	return state, nil
 }
 
-// place reads where in the run the task stands.
-func (l *Loader) place(ctx context.Context, res *Result) error {
+// stack reads the foreaches around a task.
+func (l *Loader) stack(ctx context.Context, res *Result) ([]Frame, error) {
 	stack, err := l.value(ctx, res, "_foreach_stack")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	frames, _ := stack.([]any)
+	var list []Frame
 	for _, item := range frames {
 		f, ok := item.(pickle.ForeachFrame)
 		if !ok {
-			return fmt.Errorf("_foreach_stack holds a %s", pickle.TypeName(item))
+			return nil, fmt.Errorf("_foreach_stack holds a %s", pickle.TypeName(item))
 		}
 		frame := Frame{Step: f.Step, Var: f.Var}
 		if n, ok := f.NumSplits.(int64); ok {
@@ -141,7 +236,17 @@ func (l *Loader) place(ctx context.Context, res *Result) error {
 			frame.Index = int(i)
 		}
 		frame.Value, frame.HasValue = f.Value.(string)
-		res.Stack = append(res.Stack, frame)
+		list = append(list, frame)
+	}
+	return list, nil
+}
+
+// place reads where in the run the task stands.
+func (l *Loader) place(ctx context.Context, res *Result) (err error) {
+	if res.Stack, err = l.stack(ctx, res); err != nil {
+		return err
+	}
+	for _, frame := range res.Stack {
 		res.Path = append(res.Path, frame.Index)
 	}
 	iterations, err := l.value(ctx, res, "_iteration_stack")

@@ -84,6 +84,8 @@ type Task struct {
 	Retries int
 	// Gang places the task in a gang; nil outside.
 	Gang *Gang
+	// before is waited for ahead of the task's own record; nil for nothing.
+	before func() error
 }
 
 // fallback reports whether the attempt only records, under @catch, that all of the step's own attempts crashed.
