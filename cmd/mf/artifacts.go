@@ -20,7 +20,7 @@ import (
 
 // recorder writes to the database and, for a run that is there too, to Metaflow's own files.
 func (r *records) recorder(flow, run string) metadata.Recorder {
-	if !r.exported(flow, run) {
+	if !r.here() || !r.exported(flow, run) {
 		return r.meta
 	}
 	return metadata.Tee(r.meta, metaflowdir.New(r.store.Backend().Root(), time.Now))
@@ -53,8 +53,12 @@ func (a *app) logsCommand() *cobra.Command {
 	return cmd
 }
 
-// followEvery is how often a followed log is looked at; the writer may be another process.
-const followEvery = 300 * time.Millisecond
+// How often a followed log is looked at, here and in a shared datastore; the writer is another process, which there sends
+// what it has at intervals of its own.
+const (
+	followEvery       = 300 * time.Millisecond
+	followSharedEvery = 2 * time.Second
+)
 
 func (a *app) logs(ctx context.Context, path string, flags logsFlags) error {
 	rec, err := a.openRecords(ctx, ".")
@@ -66,7 +70,10 @@ func (a *app) logs(ctx context.Context, path string, flags logsFlags) error {
 	if err != nil {
 		return err
 	}
-	shown := map[string]int{}
+	shown, every := map[string]int{}, followEvery
+	if !rec.here() {
+		every = followSharedEvery
+	}
 	for {
 		run, err := rec.meta.Run(ctx, p.flow, p.run)
 		if err != nil {
@@ -83,7 +90,7 @@ func (a *app) logs(ctx context.Context, path string, flags logsFlags) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(followEvery):
+		case <-time.After(every):
 		}
 	}
 }

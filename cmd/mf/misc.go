@@ -124,10 +124,10 @@ func (a *app) configCommand() *cobra.Command {
 			return a.printSetting(c, args[0])
 		}
 		if asJSON {
-			return a.writeJSON(c.values)
+			return a.writeJSON(c.shown())
 		}
 		for _, s := range settings {
-			v := c.values[s.Key]
+			v := c.shown()[s.Key]
 			text := v.Text
 			if text == "" {
 				text = "-"
@@ -148,7 +148,7 @@ func (a *app) printSetting(c *config, key string) error {
 		_, err = fmt.Fprintln(a.stdout, dir)
 		return err
 	}
-	v, ok := c.values[key]
+	v, ok := c.shown()[key]
 	if !ok {
 		return usagef("there is no setting %q; mf config lists them", key)
 	}

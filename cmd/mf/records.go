@@ -11,18 +11,11 @@ import (
 
 	"github.com/mf-run/mf/datastore"
 	"github.com/mf-run/mf/metadata"
-	"github.com/mf-run/mf/metadata/sqlite"
 	"github.com/mf-run/mf/runtime"
 )
 
 // records are the runs of this folder.
-type records struct {
-	store *datastore.Store
-	meta  *sqlite.Store
-	home  string
-}
-
-func (r *records) close() { r.meta.Close() }
+type records struct{ site }
 
 // openRecords opens the runs of the current folder, or of the nearest one above it that has any.
 func (a *app) openRecords(ctx context.Context, dir string) (*records, error) {
@@ -30,26 +23,22 @@ func (a *app) openRecords(ctx context.Context, dir string) (*records, error) {
 	if err != nil {
 		return nil, err
 	}
-	home, err := c.home(dir)
+	p, err := c.site(dir)
 	if err != nil {
 		return nil, err
 	}
-	root, err := c.datastoreRoot(dir)
-	if err != nil {
+	if p.service == "" {
+		if _, err := os.Stat(p.home); errors.Is(err, os.ErrNotExist) {
+			return nil, &exitError{exitFailed, fmt.Errorf("there are no runs here (looked for %s); start one with: mf run FLOW", p.home)}
+		}
+	}
+	if err := a.openStore(ctx, c, p); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(home); errors.Is(err, os.ErrNotExist) {
-		return nil, &exitError{exitFailed, fmt.Errorf("there are no runs here (looked for %s); start one with: mf run FLOW", home)}
-	}
-	store, err := openStore(ctx, root)
-	if err != nil {
+	if err := a.openMeta(ctx, c, p); err != nil {
 		return nil, err
 	}
-	meta, err := openMeta(ctx, home, root)
-	if err != nil {
-		return nil, err
-	}
-	return &records{store, meta, home}, nil
+	return &records{*p}, nil
 }
 
 // pathspec is Flow/run/step/task/artifact; what was not given is empty.

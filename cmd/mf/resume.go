@@ -12,6 +12,7 @@ import (
 
 	"github.com/mf-run/mf/datastore"
 	dslocal "github.com/mf-run/mf/datastore/local"
+	"github.com/mf-run/mf/metadata"
 	"github.com/mf-run/mf/runtime/local"
 )
 
@@ -56,6 +57,11 @@ func (a *app) resumeFlow(ctx context.Context, flow, step string, flags runFlags)
 	if err := s.findStore(ctx); err != nil {
 		return err
 	}
+	if s.service != "" {
+		if err := s.openStores(ctx); err != nil {
+			return err
+		}
+	}
 	origin, err := s.findOrigin(ctx)
 	if err != nil {
 		return err
@@ -86,7 +92,7 @@ func (s *session) findOrigin(ctx context.Context) (*local.Origin, error) {
 	for _, store := range stores {
 		run := id
 		if run == "" {
-			latest, err := store.LatestRun(ctx, s.flow.Name)
+			latest, err := s.latestRun(ctx, store)
 			if errors.Is(err, datastore.ErrNotFound) {
 				continue
 			}
@@ -106,6 +112,23 @@ func (s *session) findOrigin(ctx context.Context) (*local.Origin, error) {
 	}
 	return nil, &exitError{exitFailed, fmt.Errorf("there is no run %s/%s here (looked in %s); mf runs %s lists the runs there are",
 		s.flow.Name, id, s.root, s.arg)}
+}
+
+// latestRun is the id of the last run of the flow that was made here or, where runs are recorded in a service, by this
+// user. datastore.ErrNotFound if there is none.
+func (s *session) latestRun(ctx context.Context, store *datastore.Store) (string, error) {
+	if s.service == "" || store != s.store {
+		return store.LatestRun(ctx, s.flow.Name)
+	}
+	user := s.app.userName(s.config)
+	runs, err := s.meta.Runs(ctx, metadata.RunQuery{FlowID: s.flow.Name, Tags: []string{"user:" + user}, Limit: 1})
+	if err != nil {
+		return "", err
+	}
+	if len(runs) == 0 {
+		return "", fmt.Errorf("runs of %s by %s: %w", s.flow.Name, user, datastore.ErrNotFound)
+	}
+	return runs[0].RunID, nil
 }
 
 // metaflowRoot is the local datastore that Metaflow itself would use for this flow; empty if there is none.

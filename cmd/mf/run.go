@@ -325,13 +325,17 @@ func (s *session) execute(ctx context.Context, given map[string]string, opt loca
 	if err != nil {
 		return err
 	}
+	if err := s.publish(ctx, r); err != nil {
+		return err
+	}
 	ui := s.newUI(r)
 	defer ui.close()
 	defer context.AfterFunc(ctx, ui.stopping)()
 	r.Output, r.Abort = ui.output, abortOf(ctx)
 	opt.Observer = ui
+	opt.NamedTasks = s.service != ""
 	started := s.app.now()
-	sess := &local.Session{Run: r, Recorder: s.recorder, Options: opt, Given: given,
+	sess := &local.Session{Run: r, Recorder: s.recorder, Heart: s.heart, Options: opt, Given: given,
 		Started: func(id string) error {
 			if err := ui.begin(id); err != nil {
 				return err
@@ -388,6 +392,10 @@ func (s *session) conclude(ui *runUI, r *runtime.Run, report local.Report, err e
 		return err
 	}
 	ui.end(report, err, took, "mf resume "+s.arg.String())
+	if report.Unrecorded != nil {
+		fmt.Fprintf(s.app.stderr, "mf: some of the run's metadata did not reach the service (%v); when it is back: mf repair %s/%s\n",
+			report.Unrecorded, s.flow.Name, r.ID)
+	}
 	switch {
 	case report.Stopped:
 		return &exitError{code: exitInterrupted}

@@ -14,13 +14,10 @@ import (
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/compiler"
 	"github.com/mf-run/mf/compiler/python"
-	"github.com/mf-run/mf/datastore"
-	dslocal "github.com/mf-run/mf/datastore/local"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/metadata"
 	"github.com/mf-run/mf/metadata/metaflowdir"
-	"github.com/mf-run/mf/metadata/sqlite"
 	"github.com/mf-run/mf/runtime"
 	"github.com/mf-run/mf/runtime/local"
 	"github.com/mf-run/mf/runtime/worker"
@@ -43,10 +40,7 @@ type session struct {
 	zygote        *worker.Zygote
 	pythonVersion string
 
-	home, root string
-	// store is set before meta and recorder: what only looks for a run makes nothing.
-	store    *datastore.Store
-	meta     *sqlite.Store
+	*site
 	recorder metadata.Recorder
 }
 
@@ -148,28 +142,28 @@ func (s *session) Launch(stdout, stderr *os.File) (*worker.Process, error) {
 
 // findStore finds the datastore of this folder. It makes nothing.
 func (s *session) findStore(ctx context.Context) (err error) {
-	if s.home, err = s.config.home(s.arg.dir()); err != nil {
+	if s.site, err = s.config.site(s.arg.dir()); err != nil {
 		return err
 	}
-	if s.root, err = s.config.datastoreRoot(s.arg.dir()); err != nil {
-		return err
-	}
-	s.store, err = openStore(ctx, s.root)
-	return err
+	return s.app.openStore(ctx, s.config, s.site)
 }
 
 // openStores opens the datastore and the metadata of this folder, making them where they are not there yet.
 func (s *session) openStores(ctx context.Context) error {
-	if s.store == nil {
+	if s.site == nil {
 		if err := s.findStore(ctx); err != nil {
 			return err
 		}
 	}
-	var err error
-	if s.meta, err = openMeta(ctx, s.home, s.root); err != nil {
-		return err
+	if s.meta == nil {
+		if err := s.app.openMeta(ctx, s.config, s.site); err != nil {
+			return err
+		}
 	}
 	s.recorder = s.meta
+	if s.service != "" || !s.here() {
+		return nil
+	}
 	files, err := s.config.metaflowFiles()
 	if files {
 		s.recorder = metadata.Tee(s.meta, metaflowdir.New(s.root, s.app.now))
@@ -177,38 +171,12 @@ func (s *session) openStores(ctx context.Context) error {
 	return err
 }
 
-// openStore opens a datastore that need not exist yet.
-func openStore(ctx context.Context, root string) (*datastore.Store, error) {
-	backend, err := dslocal.Open(root)
-	if err != nil {
-		return nil, fmt.Errorf("opening the datastore: %w", err)
-	}
-	store := datastore.New(backend)
-	if err := store.CheckFormat(ctx); err != nil {
-		return nil, fmt.Errorf("opening the datastore: %w", err)
-	}
-	return store, nil
-}
-
-// metadataFile is the name of the database of what ran.
-const metadataFile = "metadata.db"
-
-// openMeta opens the metadata of a folder, making both folders and the database where they are not there yet.
-func openMeta(ctx context.Context, home, root string) (*sqlite.Store, error) {
-	for _, dir := range []string{home, root} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("making the folder for runs: %w", err)
-		}
-	}
-	return sqlite.Open(ctx, filepath.Join(home, metadataFile), sqlite.Options{Now: time.Now})
-}
-
 func (s *session) close() {
 	if s.zygote != nil {
 		s.zygote.Close()
 	}
-	if s.meta != nil {
-		s.meta.Close()
+	if s.site != nil {
+		s.site.close()
 	}
 }
 
@@ -231,7 +199,7 @@ func (s *session) newRun(tmp string, opt local.Options) (*runtime.Run, error) {
 	r := &runtime.Run{
 		Flow: s.flow, Graph: s.graph, Store: s.store, User: user, Namespace: namespace, Tags: s.flags.tags,
 		PythonVersion: s.pythonVersion, TempDir: tmp, Dir: dir, Environ: s.app.environ,
-		TaskEnv: s.taskEnv(user), MaxLogSize: logMiB << 20, Now: s.app.now, Grace: 5 * time.Second,
+		TaskEnv: s.site.taskEnv(s.config, user), MaxLogSize: logMiB << 20, Now: s.app.now, Grace: 5 * time.Second,
 		Rows: metadata.Env{User: user, PythonVersion: version, MetaflowVersion: metaflowVersion, Tags: s.flags.tags,
 			DsType: s.store.Backend().Type(), DsRoot: s.store.Backend().Root(), ScriptName: filepath.Base(s.arg.path)},
 	}
@@ -267,17 +235,6 @@ func (s *session) setProject(r *runtime.Run, user string) error {
 		IsUserBranch: project.UserBranch, IsProduction: project.Production}
 	r.Rows.SystemTags = append(r.Rows.SystemTags, "project:"+project.Name, "project_branch:"+project.Branch)
 	return nil
-}
-
-// taskEnv lets Metaflow's own client, used inside a step, find this run.
-func (s *session) taskEnv(user string) map[string]string {
-	return map[string]string{
-		"METAFLOW_DATASTORE_SYSROOT_LOCAL": filepath.Dir(s.root),
-		"METAFLOW_DEFAULT_METADATA":        "local",
-		"METAFLOW_DEFAULT_DATASTORE":       "local",
-		"METAFLOW_USER":                    user,
-		"MF_METADATA_DB":                   filepath.Join(s.home, metadataFile),
-	}
 }
 
 // linkTaskTool puts this program into the PATH of command steps under the name mf-task.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -39,8 +40,13 @@ var settings = []setting{
 	{"image", "METAFLOW_KUBERNETES_CONTAINER_IMAGE", "", "default container image for compiled flows"},
 	{"task-image", "", "", "image that carries mf-task"},
 	{"datastore-local", "METAFLOW_DATASTORE_SYSROOT_LOCAL", "", "folder below which .metaflow holds the local datastore; default: home"},
-	{"datastore", "METAFLOW_DATASTORE_SYSROOT_S3", "", "root of the shared datastore that compiled flows use, such as s3://bucket/prefix"},
-	{"service-url", "METAFLOW_SERVICE_URL", "", "metadata service that compiled flows use"},
+	{"datastore", "METAFLOW_DATASTORE_SYSROOT_S3", "", "root of the shared datastore: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or azure://CONTAINER/PREFIX"},
+	{"service-url", "METAFLOW_SERVICE_URL", "", "address of the shared metadata service"},
+	{"service-token", "", "", "token for the metadata service; better kept in the environment than in a file"},
+	{"service-ca", "", "", "file with the certificates that vouch for the metadata service; default: the system's"},
+	{"default-datastore", "METAFLOW_DEFAULT_DATASTORE", "auto", "where runs made here keep artifacts: local, s3, gs, azure, or auto (shared where MF_DATASTORE or mf.yaml names a datastore)"},
+	{"default-metadata", "METAFLOW_DEFAULT_METADATA", "auto", "where runs made here are recorded: local, service, or auto (the service where MF_SERVICE_URL or mf.yaml names one)"},
+	{"patience", "", "10m", "how long an outage of the shared datastore or the metadata service is waited out"},
 	{"metaflow-files", "", "auto", "write Metaflow's own metadata files, for its client: always, never, or auto (where datastore-local is set)"},
 	{"cache", "", "", "folder for what mf unpacks; default: the system's cache folder"},
 }
@@ -49,16 +55,53 @@ var settings = []setting{
 type value struct {
 	Text   string `json:"value"`
 	Source string `json:"source"`
+	// metaflow is set where the value comes from Metaflow's environment or files.
+	metaflow bool
 }
+
+// secret reports whether a setting's value is not to be shown.
+func (s setting) secret() bool { return s.Key == "service-token" }
 
 // config is all settings, resolved for one flow or folder.
 type config struct {
 	values map[string]value
+	// lookup reads the environment, fallback Metaflow's own settings.
+	lookup   func(name string) (string, bool)
+	fallback map[string]string
 	// file is the mf.yaml that was read; empty if there is none.
 	file string
 }
 
 func (c *config) get(key string) string { return c.values[key].Text }
+
+// env reads a setting by the name of its environment variable: one of mf's own, wherever it was set, or any other from the
+// environment or, failing that, from Metaflow's file. Empty is unset.
+func (c *config) env(name string) string {
+	for _, s := range settings {
+		if s.env() == name {
+			return c.get(s.Key)
+		}
+	}
+	if text, ok := c.lookup(name); ok {
+		return text
+	}
+	return c.fallback[name]
+}
+
+// hidden stands for a secret.
+const hidden = "(hidden)"
+
+// shown returns the settings as they may be printed.
+func (c *config) shown() map[string]value {
+	all := maps.Clone(c.values)
+	for _, s := range settings {
+		if v := all[s.Key]; s.secret() && v.Text != "" {
+			v.Text = hidden
+			all[s.Key] = v
+		}
+	}
+	return all
+}
 
 // wrong refuses a setting's value, and says where it comes from.
 func (c *config) wrong(key, want string) error {
@@ -68,7 +111,7 @@ func (c *config) wrong(key, want string) error {
 
 // loadConfig resolves the settings for a flow in dir.
 func (a *app) loadConfig(dir string) (*config, error) {
-	c := &config{values: map[string]value{}}
+	c := &config{values: map[string]value{}, lookup: a.lookupEnv}
 	fromFile, err := c.readFile(dir)
 	if err != nil {
 		return nil, err
@@ -77,19 +120,20 @@ func (a *app) loadConfig(dir string) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.fallback = metaflow
 	for _, s := range settings {
 		v := value{Text: s.Default, Source: "default"}
 		if text, ok := metaflow[s.Metaflow]; ok && s.Metaflow != "" {
-			v = value{text, metaflowFile}
+			v = value{text, metaflowFile, true}
 		}
 		if text, ok := a.lookupEnv(s.Metaflow); ok && s.Metaflow != "" {
-			v = value{text, "environment " + s.Metaflow}
+			v = value{text, "environment " + s.Metaflow, true}
 		}
 		if text, ok := fromFile[s.Key]; ok {
-			v = value{text, c.file}
+			v = value{text, c.file, false}
 		}
 		if text, ok := a.lookupEnv(s.env()); ok {
-			v = value{text, "environment " + s.env()}
+			v = value{text, "environment " + s.env(), false}
 		}
 		c.values[s.Key] = v
 	}

@@ -28,6 +28,9 @@ type Options struct {
 	Origin *Origin
 	// RerunStep, with Origin, is a step that is run again along with all that follow it; empty for none.
 	RerunStep string
+	// NamedTasks gives tasks the names they have in production (runtime.TaskID) instead of numbers, which a metadata
+	// service wants to mint itself.
+	NamedTasks bool
 }
 
 // The defaults, as in Metaflow.
@@ -69,6 +72,8 @@ type Report struct {
 	Stopped bool
 	// Executed and Cloned count tasks.
 	Executed, Cloned int
+	// Unrecorded says why some metadata could not be delivered; nil if all was. The datastore has everything all the same.
+	Unrecorded error
 }
 
 // RunError is a mistake of the flow that shows only while it runs, such as a foreach that is too wide.
@@ -262,8 +267,12 @@ func (s *scheduler) enqueue(step string, path ir.SplitPath, iteration int, stack
 	dirty bool, gang *runtime.Gang) {
 	st := s.run.Graph.Step(step)
 	times, _ := st.Retry()
+	id := strconv.Itoa(s.nextID)
+	if s.opt.NamedTasks {
+		id = runtime.TaskID(path, iteration)
+	}
 	task := &runtime.Task{
-		Ref:  datastore.TaskRef{Flow: s.run.Flow.Name, Run: s.run.ID, Step: step, Task: strconv.Itoa(s.nextID)},
+		Ref:  datastore.TaskRef{Flow: s.run.Flow.Name, Run: s.run.ID, Step: step, Task: id},
 		Step: st, Path: path, Iteration: iteration, Stack: stack, Inputs: inputs, Retries: times, Gang: gang,
 	}
 	s.nextID++

@@ -35,6 +35,9 @@ type Origin struct {
 // Tasks is the number of tasks that succeeded.
 func (o *Origin) Tasks() int { return len(o.tasks) }
 
+// originReaders is how many tasks of an origin are read at a time: on an object store each costs a few round trips.
+const originReaders = 16
+
 // LoadOrigin reads which tasks of a run succeeded, from the datastore alone. The error is datastore.ErrNotFound when there
 // is no such run, or it got no further than its id.
 func LoadOrigin(ctx context.Context, store *datastore.Store, flow, run string) (*Origin, error) {
@@ -42,7 +45,7 @@ func LoadOrigin(ctx context.Context, store *datastore.Store, flow, run string) (
 	loader := runtime.NewLoader(store, flow)
 	var mu sync.Mutex
 	var group errgroup.Group
-	group.SetLimit(4)
+	group.SetLimit(originReaders)
 	refs, err := runtime.Tasks(ctx, store, flow, run, "")
 	if err != nil {
 		return nil, fmt.Errorf("listing the tasks of %s/%s: %w", flow, run, err)

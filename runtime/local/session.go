@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/mf-run/mf/datastore"
@@ -18,7 +21,10 @@ type Session struct {
 	Run *runtime.Run
 	// Recorder registers the run and keeps its status.
 	Recorder metadata.Recorder
-	Options  Options
+	// Heart keeps the heartbeats of the run and of its running tasks fresh; nil leaves those of tasks out and the run's to
+	// the Recorder.
+	Heart   metadata.Heart
+	Options Options
 	// Given holds the texts of the parameters given, by variable name; ignored when resuming.
 	Given map[string]string
 	// Started is called once the run has an id and can be resumed, before its first task. An error ends the run.
@@ -44,17 +50,34 @@ func (s *Session) Execute(ctx context.Context) (Report, error) {
 	}
 	r.ID = row.RunID
 	queue := metadata.NewQueue(s.Recorder, metadata.QueueOptions{})
-	r.Sink = queue
+	r.Sink = lenient{queue}
 	report, err := s.supervise(ctx, row, params)
-	if closeErr := queue.Close(); err == nil && closeErr != nil {
-		err = fmt.Errorf("recording metadata: %w", closeErr)
-	}
+	closeErr := queue.Close()
 	row.Status, row.Failure = outcome(report, err)
 	row.FinishedMs = r.Now().UnixMilli()
-	if updateErr := s.Recorder.UpdateRun(context.WithoutCancel(ctx), row); err == nil && updateErr != nil {
-		err = fmt.Errorf("recording the end of the run: %w", updateErr)
+	updateErr := s.Recorder.UpdateRun(context.WithoutCancel(ctx), row)
+	for _, e := range []error{closeErr, updateErr} {
+		switch {
+		case e == nil:
+		case errors.Is(e, metadata.ErrUnavailable):
+			report.Unrecorded = e
+		case err == nil:
+			err = fmt.Errorf("recording metadata: %w", e)
+		}
 	}
 	return report, err
+}
+
+// lenient is a sink that goes on where metadata could not be delivered: the datastore has everything, and metadata can be
+// made anew from it.
+type lenient struct{ *metadata.Queue }
+
+// Add implements runtime.Sink.
+func (l lenient) Add(b metadata.Batch) error {
+	if err := l.Queue.Add(b); err != nil && !errors.Is(err, metadata.ErrUnavailable) {
+		return err
+	}
+	return nil
 }
 
 // supervise runs the tasks while a heartbeat goes.
@@ -63,8 +86,11 @@ func (s *Session) supervise(ctx context.Context, row metadata.Run, params map[st
 	if err := s.writeParameters(ctx, params); err != nil {
 		return Report{}, err
 	}
-	if err := r.Store.SetLatestRun(ctx, r.Flow.Name, r.ID); err != nil {
-		return Report{}, fmt.Errorf("noting the latest run: %w", err)
+	// Where others write too, the latest run is nobody's in particular; metadata knows whose is which.
+	if !s.Options.NamedTasks {
+		if err := r.Store.SetLatestRun(ctx, r.Flow.Name, r.ID); err != nil {
+			return Report{}, fmt.Errorf("noting the latest run: %w", err)
+		}
 	}
 	if s.Started != nil {
 		if err := s.Started(r.ID); err != nil {
@@ -73,18 +99,24 @@ func (s *Session) supervise(ctx context.Context, row metadata.Run, params map[st
 	}
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
+	opt := s.Options
+	if opt.Observer == nil {
+		opt.Observer = nobody{}
+	}
+	alive := &alive{Observer: opt.Observer, tasks: map[metadata.TaskRef]bool{}}
+	opt.Observer = alive
 	go func() {
 		defer close(done)
-		s.beat(beating, row)
+		s.beat(beating, row, alive)
 	}()
-	report, err := Execute(ctx, r, s.Options)
+	report, err := Execute(ctx, r, opt)
 	stop()
 	<-done
 	return report, err
 }
 
-// beat keeps the run's heartbeat fresh. A failure to do so is no failure of the run: readers see a stale run at worst.
-func (s *Session) beat(ctx context.Context, row metadata.Run) {
+// beat keeps heartbeats fresh. A failure to do so is no failure of the run: readers see a stale run at worst.
+func (s *Session) beat(ctx context.Context, row metadata.Run, alive *alive) {
 	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
 	for {
@@ -92,10 +124,43 @@ func (s *Session) beat(ctx context.Context, row metadata.Run) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
+			if s.Heart != nil {
+				_, _ = s.Heart.Beat(ctx, row.FlowID, row.RunID, alive.list())
+				continue
+			}
 			row.LastHeartbeat = now.Unix()
 			_ = s.Recorder.UpdateRun(ctx, row)
 		}
 	}
+}
+
+// alive is an observer that knows which tasks run.
+type alive struct {
+	Observer
+	mu    sync.Mutex
+	tasks map[metadata.TaskRef]bool
+}
+
+// TaskStarted implements Observer.
+func (a *alive) TaskStarted(t *runtime.Task) {
+	a.mu.Lock()
+	a.tasks[metadata.TaskRef(t.Ref)] = true
+	a.mu.Unlock()
+	a.Observer.TaskStarted(t)
+}
+
+// TaskEnded implements Observer.
+func (a *alive) TaskEnded(t *runtime.Task, out runtime.Outcome, took, retry time.Duration) {
+	a.mu.Lock()
+	delete(a.tasks, metadata.TaskRef(t.Ref))
+	a.mu.Unlock()
+	a.Observer.TaskEnded(t, out, took, retry)
+}
+
+func (a *alive) list() []metadata.TaskRef {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Keys(a.tasks))
 }
 
 func outcome(report Report, err error) (metadata.Status, string) {
@@ -174,5 +239,9 @@ const parametersTask = "0"
 
 func (s *Session) writeParameters(ctx context.Context, params map[string]datastore.Artifact) error {
 	r := s.Run
-	return r.WriteParameters(ctx, runtime.ParametersRef(r.Flow.Name, r.ID, parametersTask), params)
+	id := parametersTask
+	if s.Options.NamedTasks {
+		id = runtime.ParametersID
+	}
+	return r.WriteParameters(ctx, runtime.ParametersRef(r.Flow.Name, r.ID, id), params)
 }
