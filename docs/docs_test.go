@@ -309,7 +309,11 @@ func TestSettings(t *testing.T) {
 			t.Errorf("cli.md: the default of %s is %q, not %q", key, v.Value, m[3])
 		}
 		name := "MF_" + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
-		if got := get(name + "=7")[key]; got.Value != "7" || !strings.Contains(got.Source, name) {
+		want := "7"
+		if key == "service-token" {
+			want = "(hidden)"
+		}
+		if got := get(name + "=7")[key]; got.Value != want || !strings.Contains(got.Source, name) {
 			t.Errorf("%s=7 makes the setting %s %v", name, key, got)
 		}
 		if m[2] != "" && get(m[2] + "=8")[key].Value != "8" {
