@@ -1,5 +1,7 @@
 package worker
 
+import "encoding/json"
+
 // DescribeRequest asks the Python process to load the flow and describe it.
 type DescribeRequest struct {
 	// Op is set by the sender.
@@ -13,4 +15,12 @@ type DescribeRequest struct {
 	Stubs bool `json:"stubs"`
 	// Evaluate calls the functions that compute parameter defaults.
 	Evaluate bool `json:"evaluate"`
+}
+
+// LoadRequest asks the Python process to load the flow ahead of its first task.
+type LoadRequest struct {
+	// Op is set by the sender.
+	Op string `json:"op"`
+	// ConfigData are values of configs as they were read before, by config name.
+	ConfigData map[string]json.RawMessage `json:"config_data"`
 }

@@ -21,6 +21,9 @@ func (*Zygote) Describe(context.Context, DescribeRequest) (json.RawMessage, erro
 	return nil, ErrUnsupported
 }
 
+// Load returns ErrUnsupported.
+func (*Zygote) Load(context.Context, LoadRequest) (string, error) { return "", ErrUnsupported }
+
 // Fork returns ErrUnsupported.
 func (*Zygote) Fork(*os.File, *os.File) (*Process, error) { return nil, ErrUnsupported }
 

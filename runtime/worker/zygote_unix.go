@@ -153,9 +153,33 @@ func (z *Zygote) Describe(ctx context.Context, request DescribeRequest) (json.Ra
 	if err := z.conn.Send(request, nil); err != nil {
 		return nil, z.cause(err)
 	}
+	return z.answer(ctx, "described")
+}
+
+// Load has the flow loaded and returns the interpreter's sys.version at once; that the flow cannot be loaded shows with
+// its tasks. It must be called at most once, and not together with Describe.
+func (z *Zygote) Load(ctx context.Context, request LoadRequest) (version string, err error) {
+	request.Op = "load"
+	if err := z.conn.Send(request, nil); err != nil {
+		return "", z.cause(err)
+	}
+	raw, err := z.answer(ctx, "loading")
+	if err != nil {
+		return "", err
+	}
+	var loading struct {
+		Python string `json:"python"`
+	}
+	if err := json.Unmarshal(raw, &loading); err != nil {
+		return "", fmt.Errorf("reading a message of the Python process: %w", err)
+	}
+	return loading.Python, nil
+}
+
+func (z *Zygote) answer(ctx context.Context, op string) (json.RawMessage, error) {
 	select {
 	case msg := <-z.answers:
-		if msg.Op != "described" {
+		if msg.Op != op {
 			return nil, fmt.Errorf("unexpected answer %q of the Python process", msg.Op)
 		}
 		return msg.JSON, nil

@@ -65,7 +65,8 @@ class LoadedFlow(Protocol):
     """What `metaflow._describe.load` returns (the class of the same name in ``metaflow._describe``).
 
     ``load(path, class_name=None, options=None)`` takes an absolute path, the name of a class or None, and a
-    ``metaflow._describe.LoadOptions`` (with_specs, configs, config_values, stubs, evaluate; all optional).
+    ``metaflow._describe.LoadOptions`` (with_specs, configs, config_values, config_data, stubs, evaluate; all
+    optional).
     """
 
     #: The flow class; None when it could not be loaded.

@@ -46,6 +46,7 @@ def apply(loaded: LoadedFlow) -> None:
         loaded.options.configs,
         loaded.options.config_values,
         lambda: context(loaded),
+        loaded.options.config_data,
     )
     loaded.config_values = reader.read(loaded.config_objects)
     evaluate = _evaluator(loaded)

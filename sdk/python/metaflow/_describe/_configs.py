@@ -27,11 +27,13 @@ class ConfigReader:
         paths: Mapping[str, str],
         texts: Mapping[str, str],
         context: Callable[[], ParameterContext],
+        data: Mapping[str, Any],
     ) -> None:
         self._files = files
         self._diagnostics = diagnostics
         self._paths = {normal(k): v for k, v in paths.items()}
         self._texts = {normal(k): v for k, v in texts.items()}
+        self._data = {normal(k): v for k, v in data.items()}
         self._given = {normal(k): k for k in (*paths, *texts)}
         self._context = context
 
@@ -50,6 +52,8 @@ class ConfigReader:
         self._diagnostics.add(code, self._files.span(config.place), summary, detail)
 
     def _value(self, config: Any) -> Any:
+        if normal(config.name) in self._data:
+            return config.wrap(self._data[normal(config.name)])
         text = self._text(config)
         if text is None:
             return None

@@ -27,6 +27,7 @@ class LoadOptions:
         config_values: Optional[Mapping[str, str]] = None,
         stubs: bool = False,
         evaluate: bool = False,
+        config_data: Optional[Mapping[str, Any]] = None,
     ) -> None:
         #: Decorators for every step, as ``name:attribute=value,…``.
         self.with_specs = list(with_specs)
@@ -34,6 +35,8 @@ class LoadOptions:
         self.configs = dict(configs or {})
         #: Texts of configs, by the config's name.
         self.config_values = dict(config_values or {})
+        #: Values of configs as they were read before, by the config's name.
+        self.config_data = dict(config_data or {})
         self.stubs = stubs
         #: Whether functions that compute defaults are called for the description.
         self.evaluate = evaluate

@@ -51,6 +51,7 @@ class FlowSource:
                 with_specs=asked.get("with") or [],
                 configs=asked.get("configs") or {},
                 config_values=asked.get("config_values") or {},
+                config_data=asked.get("config_data") or {},
                 stubs=bool(asked.get("stubs")),
                 evaluate=bool(asked.get("evaluate")),
             )
@@ -111,6 +112,11 @@ class Zygote:
                 self._control.send(self._source.describe(message))
                 if first:
                     self._take_signals()  # the flow's imports may have taken them
+            elif op == "load":
+                # Answered first: what follows takes its time, and the runtime has use for the version meanwhile.
+                self._control.send({"op": "loading", "python": sys.version})
+                self._source.load(message)
+                self._take_signals()
             elif op == "quit":
                 self._quit = True
             else:
