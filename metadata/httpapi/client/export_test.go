@@ -1,0 +1,9 @@
+package client
+
+import (
+	"context"
+	"time"
+)
+
+// SetSleep replaces the waiting between tries.
+func (c *Client) SetSleep(f func(context.Context, time.Duration) error) { c.sleep = f }
