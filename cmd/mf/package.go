@@ -100,11 +100,11 @@ func packageSummary(list *codepackage.Listing) string {
 func leftOutBy(n int, by string) string {
 	switch by {
 	case codepackage.ByName:
-		return fmt.Sprintf("%d that never travel", n)
+		return fmt.Sprintf("%d always", n)
 	case codepackage.ByLink:
 		return plural(n, "link") + " to what does not travel"
 	case codepackage.ByKind:
-		return fmt.Sprintf("%d that are no files", n)
+		return fmt.Sprintf("%d neither file nor folder", n)
 	}
 	return fmt.Sprintf("%d by %s", n, printable(by))
 }
