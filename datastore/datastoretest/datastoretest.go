@@ -41,6 +41,7 @@ func Test(t *testing.T, open func(t *testing.T) datastore.Backend) {
 		{"CloseEarly", testCloseEarly},
 		{"LargeObject", testLargeObject},
 		{"LargeOverwritten", testLargeOverwritten},
+		{"LargeParallel", testLargeParallel},
 		{"Copy", testCopy},
 		{"Append", testAppend},
 		{"Remove", testRemove},

@@ -66,11 +66,11 @@ func mustHold(t *testing.T, b datastore.Backend, key string, expect *pattern) {
 }
 
 // testLargeObject streams an object. A backend whose Type is "memory" may hold it. Local disk may allocate a quarter of
-// it, object stores, which send and fetch parts at once, half of one twice as large.
+// it; object stores, which send and fetch parts at once, move one of twice the size both ways in less than it takes once.
 func testLargeObject(t *testing.T, b datastore.Backend) {
 	size, limit := int64(64<<20), uint64(16<<20)
 	if b.Type() != "local" && b.Type() != "memory" {
-		size, limit = 128<<20, 64<<20
+		size, limit = 128<<20, 128<<20
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -91,6 +91,35 @@ func testLargeObject(t *testing.T, b datastore.Backend) {
 	runtime.ReadMemStats(&after)
 	if grown := after.TotalAlloc - before.TotalAlloc; b.Type() != "memory" && grown > limit {
 		t.Errorf("moving %d bytes allocated %d, at most %d are allowed", size, grown, limit)
+	}
+}
+
+// testLargeParallel has several writers of one large object: one of them wins, and with IfAbsent it stays the first.
+func testLargeParallel(t *testing.T, b datastore.Backend) {
+	const size, writers = 18<<20 + 3, 3
+	for _, opt := range []datastore.PutOptions{{IfAbsent: true}, {}} {
+		key := fmt.Sprintf("d/absent-%v", opt.IfAbsent)
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				if err := b.Put(t.Context(), key, &pattern{n: size, seed: byte(w)}, opt); err != nil {
+					t.Errorf("writer %d of %d, %+v: %v", w, writers, opt, err)
+				}
+			})
+		}
+		wg.Wait()
+		r, _, err := b.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(r, first); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkPattern(r, &pattern{n: size, seed: first[0], pos: 1}); err != nil {
+			t.Errorf("after %d writers at once, %+v: %v", writers, opt, err)
+		}
+		r.Close()
 	}
 }
 
