@@ -44,7 +44,7 @@ const (
 	ByName = "always"
 	// ByLink: a link that leads to nothing that travels.
 	ByLink = "link"
-	// ByKind: neither a file nor a folder nor a link.
+	// ByKind: neither a file nor a folder nor a link, or with a name that is not UTF-8.
 	ByKind = "kind"
 	// ByCaller: what Options.LeaveOut names.
 	ByCaller = "caller"

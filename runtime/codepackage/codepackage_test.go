@@ -274,6 +274,17 @@ func TestExecutableWithoutBits(t *testing.T) {
 	}
 }
 
+func TestNamesThatAreNoText(t *testing.T) {
+	list := collect(t, tree(t, t.TempDir(), map[string]string{"flow.py": "x", "bad\xff": "i", "dir\xfe/x": "i", "link": "-> bad\xff"}))
+	if got := paths(list.Files); !slices.Equal(got, []string{"flow.py"}) {
+		t.Errorf("collected %q", got)
+	}
+	want := []string{"bad\xff: kind: its name is not UTF-8", "dir\xfe/: kind: its name is not UTF-8", "link: link: a link to nothing"}
+	if got := why(list); !slices.Equal(got, want) {
+		t.Errorf("left out %q", got)
+	}
+}
+
 func TestUnreadable(t *testing.T) {
 	for name, folder := range map[string]fstest.MapFS{
 		"a huge ignore file": {".gitignore": {Data: make([]byte, maxIgnoreFile+1)}},

@@ -165,6 +165,10 @@ func (c *collector) walk(dir string, chain []string) error {
 
 // visit takes an entry or leaves it out. real is its path without links on the way.
 func (c *collector) visit(name, real string, e fs.DirEntry, chain []string) error {
+	if !fs.ValidPath(name) {
+		c.leave(name, e.IsDir(), ByKind, "its name is not UTF-8")
+		return nil
+	}
 	if slices.Contains(c.leaveOut, name) {
 		c.leave(name, e.IsDir(), ByCaller, "named by the caller")
 		return nil
