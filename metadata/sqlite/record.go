@@ -274,7 +274,7 @@ func insert[R any](r *recording, t *table, rows []R, key func(*R) runKey,
 						return err
 					}
 				}
-				if err := r.w.insertBulk(r.ctx, t, size, buf); err != nil {
+				if _, err := r.w.insertBulk(r.ctx, t, size, buf); err != nil {
 					return fmt.Errorf("%s: %w", t.name, err)
 				}
 			}
@@ -283,18 +283,22 @@ func insert[R any](r *recording, t *table, rows []R, key func(*R) runKey,
 	return nil
 }
 
-func (w *writer) insertBulk(ctx context.Context, t *table, rows int, args []any) error {
+// insertBulk adds rows and returns how many were not there.
+func (w *writer) insertBulk(ctx context.Context, t *table, rows int, args []any) (int64, error) {
 	k := bulkKey{t, rows}
 	st := w.bulk[k]
 	if st == nil {
 		var err error
 		if st, err = w.conn.PrepareContext(ctx, t.insertSQL(rows)); err != nil {
-			return err
+			return 0, err
 		}
 		w.bulk[k] = st
 	}
-	_, err := st.ExecContext(ctx, args...)
-	return err
+	res, err := st.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }
 
 // insertSQL returns the statement for a number of rows. Parameters 1 to 3 are the shared columns'. The others have no

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/metadata/tables"
 )
 
 //go:embed migrations/*.sql
@@ -57,12 +58,11 @@ func (w *writer) prepareFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	version, err := w.version(ctx, int64(len(list)))
+	version, err := w.oldVersion(ctx, list)
 	if err != nil {
 		return err
 	}
-	// Outside a transaction, for SQLite changes the mode only there. Repeating it on a file that has it is cheap.
-	if _, err := w.conn.ExecContext(ctx, "PRAGMA journal_mode=WAL"); err != nil {
+	if err := w.useWAL(ctx); err != nil {
 		return err
 	}
 	if version == int64(len(list)) {
@@ -70,37 +70,131 @@ func (w *writer) prepareFile(ctx context.Context) error {
 	}
 	return w.transact(ctx, func() error {
 		// Another process may have been faster.
-		version, err := w.version(ctx, int64(len(list)))
+		version, err := w.oldVersion(ctx, list)
 		if err != nil {
-			return err
-		}
-		if _, err := w.conn.ExecContext(ctx, schemaTable); err != nil {
 			return err
 		}
 		for _, m := range list[version:] {
 			if err := w.migrate(ctx, m); err != nil {
-				return fmt.Errorf("bringing the schema to version %d (%s): %w", m.version, m.name, err)
+				return err
 			}
 		}
 		return nil
 	})
 }
 
-func (w *writer) migrate(ctx context.Context, m migration) error {
-	if _, err := w.conn.ExecContext(ctx, m.sql); err != nil {
-		return err
-	}
-	_, err := w.conn.ExecContext(ctx, "INSERT INTO mf_schema (version_id, is_applied, tstamp) VALUES (?, 1, ?)",
-		m.version, w.now().UTC().Format(time.RFC3339))
+// useWAL sets the mode of the journal: outside a transaction, for SQLite changes it only there. Repeating it on a file
+// that has it is cheap.
+func (w *writer) useWAL(ctx context.Context) error {
+	_, err := w.conn.ExecContext(ctx, "PRAGMA journal_mode=WAL")
 	return err
 }
 
+func (w *writer) migrate(ctx context.Context, m migration) error {
+	_, err := w.conn.ExecContext(ctx, schemaTable)
+	if err == nil {
+		_, err = w.conn.ExecContext(ctx, m.sql)
+	}
+	if err == nil {
+		_, err = w.conn.ExecContext(ctx, "INSERT INTO mf_schema (version_id, is_applied, tstamp) VALUES (?, 1, ?)",
+			m.version, w.now().UTC().Format(time.RFC3339))
+	}
+	if err != nil {
+		return fmt.Errorf("bringing the schema to version %d (%s): %w", m.version, m.name, err)
+	}
+	return nil
+}
+
+// Schema implements tables.Migrator.
+func (s *Store) Schema(ctx context.Context) (tables.Schema, error) {
+	var found tables.Schema
+	err := s.locked(ctx, "reading the schema's version", func(w *writer) error {
+		list, err := migrations()
+		if err != nil {
+			return err
+		}
+		version, err := w.version(ctx)
+		if err != nil {
+			return err
+		}
+		known := int64(len(list))
+		found = tables.Schema{State: tables.SchemaOlder, Known: strconv.FormatInt(known, 10)}
+		if version > 0 {
+			found.Version = strconv.FormatInt(version, 10)
+		}
+		switch {
+		case version == 0:
+			found.State = tables.SchemaEmpty
+		case version == known:
+			found.State = tables.SchemaCurrent
+		case version > known:
+			found.State = tables.SchemaNewer
+			return nil
+		}
+		for _, m := range list[version:] {
+			found.Pending = append(found.Pending, m.describe())
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Migrate implements tables.Migrator.
+func (s *Store) Migrate(ctx context.Context, done func(tables.Migration)) error {
+	return s.locked(ctx, "migrating the schema", func(w *writer) error {
+		list, err := migrations()
+		if err != nil {
+			return err
+		}
+		if _, err := w.oldVersion(ctx, list); err != nil {
+			return err
+		}
+		if err := retry(ctx, func() error { return w.useWAL(ctx) }); err != nil {
+			return err
+		}
+		for {
+			var applied *migration
+			err := retry(ctx, func() error {
+				applied = nil
+				return w.transact(ctx, func() error {
+					version, err := w.oldVersion(ctx, list)
+					if err != nil || version == int64(len(list)) {
+						return err
+					}
+					applied = &list[version]
+					return w.migrate(ctx, *applied)
+				})
+			})
+			if err != nil || applied == nil {
+				return err
+			}
+			done(applied.describe())
+		}
+	})
+}
+
+// describe says what a migration does: its file's first line.
+func (m *migration) describe() tables.Migration {
+	line, _, _ := strings.Cut(m.sql, "\n")
+	return tables.Migration{Version: strconv.FormatInt(m.version, 10), Does: strings.TrimPrefix(line, "-- ")}
+}
+
+// oldVersion is version where that is at most what this mf knows; metadata.ErrNewer otherwise.
+func (w *writer) oldVersion(ctx context.Context, list []migration) (int64, error) {
+	version, err := w.version(ctx)
+	if err == nil && version > int64(len(list)) {
+		return 0, fmt.Errorf("%w: its schema has version %d, this mf knows up to %d; update mf", metadata.ErrNewer,
+			version, len(list))
+	}
+	return version, err
+}
+
 // version returns the file's schema version, 0 for an empty file.
-func (w *writer) version(ctx context.Context, known int64) (int64, error) {
-	var tables, ours int64
+func (w *writer) version(ctx context.Context) (int64, error) {
+	var count, ours int64
 	err := w.conn.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(name = 'mf_schema'), 0)
-		FROM sqlite_schema WHERE type = 'table'`).Scan(&tables, &ours)
-	if err != nil || tables == 0 {
+		FROM sqlite_schema WHERE type = 'table'`).Scan(&count, &ours)
+	if err != nil || count == 0 {
 		return 0, err
 	}
 	if ours == 0 {
@@ -109,12 +203,5 @@ func (w *writer) version(ctx context.Context, known int64) (int64, error) {
 	var version int64
 	err = w.conn.QueryRowContext(ctx,
 		"SELECT coalesce(max(version_id), 0) FROM mf_schema WHERE is_applied").Scan(&version)
-	if err != nil {
-		return 0, err
-	}
-	if version > known {
-		return 0, fmt.Errorf("%w: its schema has version %d, this mf knows up to %d; update mf", metadata.ErrNewer,
-			version, known)
-	}
-	return version, nil
+	return version, err
 }

@@ -29,9 +29,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/metadata/tables"
+	"github.com/mf-run/mf/metadata/token"
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
@@ -42,19 +45,24 @@ type Options struct {
 	Now func() time.Time
 	// MustExist makes a missing file an error (fs.ErrNotExist) rather than a new database.
 	MustExist bool
+	// KeepSchema leaves the schema as it is found, even an empty or a newer one: the caller asks Schema, and calls Migrate
+	// before anything else where that is called for. Without it Open migrates.
+	KeepSchema bool
 	// BusyTimeout is how long a call waits for other processes that write; 10 s when zero.
 	BusyTimeout time.Duration
 	// Readers is the number of connections for reading; 4 when zero.
 	Readers int
 }
 
-// Store is a metadata database. It implements metadata.Recorder, metadata.TaskMinter and metadata.Reader, and is safe
-// for concurrent use.
+// Store is a metadata database. It implements metadata.Recorder, metadata.TaskMinter, metadata.Reader, metadata.Heart,
+// token.Store and tables.Migrator, and is safe for concurrent use. Tables shows its rows.
 type Store struct {
 	path string
 	now  func() time.Time
 
 	readers, writers *sql.DB
+	// reads holds the prepared statements of readers by their text.
+	reads sync.Map
 	// turn holds one token, which the user of w has; a channel, so that waiting for it can be given up.
 	turn chan struct{}
 	w    *writer
@@ -64,6 +72,9 @@ var (
 	_ metadata.Recorder   = (*Store)(nil)
 	_ metadata.TaskMinter = (*Store)(nil)
 	_ metadata.Reader     = (*Store)(nil)
+	_ metadata.Heart      = (*Store)(nil)
+	_ token.Store         = (*Store)(nil)
+	_ tables.Migrator     = (*Store)(nil)
 )
 
 // Open opens the database at path and brings its schema up to date, creating file and folder if absent. Errors:
@@ -118,8 +129,10 @@ func (s *Store) connect(ctx context.Context, abs string, opt Options) error {
 		return err
 	}
 	s.w = &writer{conn: conn, now: opt.Now, stmts: map[string]*sql.Stmt{}, bulk: map[bulkKey]*sql.Stmt{}}
-	if err := retry(ctx, func() error { return s.w.prepareFile(ctx) }); err != nil {
-		return err
+	if !opt.KeepSchema {
+		if err := retry(ctx, func() error { return s.w.prepareFile(ctx) }); err != nil {
+			return err
+		}
 	}
 	s.readers, err = sql.Open("sqlite", dsn(abs, "rw", opt.BusyTimeout)+"&_query_only=1")
 	if err != nil {
@@ -152,6 +165,13 @@ func (s *Store) Close() error {
 	<-s.turn
 	defer func() { s.turn <- struct{}{} }()
 	var all []error
+	s.reads.Range(func(_, st any) bool {
+		if st, ok := st.(*sql.Stmt); ok {
+			all = append(all, st.Close())
+		}
+		return true
+	})
+	s.reads.Clear()
 	if s.readers != nil {
 		all = append(all, s.readers.Close())
 	}
@@ -186,7 +206,8 @@ func describe(doing string, err error) error {
 	case lib.SQLITE_FULL, lib.SQLITE_IOERR:
 		return fmt.Errorf("%s: the file cannot be written; is the disk full? %w", doing, err)
 	case lib.SQLITE_BUSY:
-		return fmt.Errorf("%s: another process kept the database locked for too long: %w", doing, err)
+		return fmt.Errorf("%s: %w: another process kept the database locked for too long: %w",
+			doing, metadata.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -22,6 +22,15 @@ type writer struct {
 
 // write runs f in a transaction, again if the database was locked. f must not keep anything of a try that failed.
 func (s *Store) write(ctx context.Context, doing string, f func(w *writer) error) error {
+	return s.locked(ctx, doing, func(w *writer) error {
+		return retry(ctx, func() error {
+			return w.transact(ctx, func() error { return f(w) })
+		})
+	})
+}
+
+// locked runs f with the writer.
+func (s *Store) locked(ctx context.Context, doing string, f func(w *writer) error) error {
 	select {
 	case <-s.turn:
 		defer func() { s.turn <- struct{}{} }()
@@ -31,10 +40,7 @@ func (s *Store) write(ctx context.Context, doing string, f func(w *writer) error
 	if s.w == nil {
 		return fmt.Errorf("%s: %w", doing, metadata.ErrClosed)
 	}
-	err := retry(ctx, func() error {
-		return s.w.transact(ctx, func() error { return f(s.w) })
-	})
-	if err != nil {
+	if err := f(s.w); err != nil {
 		return s.describe(doing, err)
 	}
 	return nil

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 #: The newest schema that is known here: the number of migrations in metadata/sqlite.
-SCHEMA = 1
+SCHEMA = 2
 #: Seconds that SQLite waits for a lock. Readers meet one only while another process opens or closes the database.
 _BUSY = 2.0
 #: How often a question is asked again that met a lock for which SQLite does not wait.
