@@ -162,7 +162,7 @@ type Recorder interface {
 // TaskMinter makes tasks whose ids the store chooses. Implementations are safe as a Recorder is.
 type TaskMinter interface {
 	// CreateTask registers a task, and its step when that is new, and returns it with its id and time. An empty id is
-	// replaced by the number after the greatest of the run, from 0. ErrExists if a given id is taken, ErrNotFound if
+	// replaced by a number greater than all of the run before (a store without a server counts from 0). ErrExists if a given id is taken, ErrNotFound if
 	// the run is absent.
 	CreateTask(ctx context.Context, task Task) (Task, error)
 }

@@ -12,3 +12,9 @@ func TestContract(t *testing.T) {
 		return memory.New(clock.Now)
 	})
 }
+
+func TestLocalIDs(t *testing.T) {
+	metadatatest.TestLocalIDs(t, func(_ *testing.T, clock *metadatatest.Clock) metadatatest.Store {
+		return memory.New(clock.Now)
+	})
+}

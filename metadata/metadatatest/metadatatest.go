@@ -48,6 +48,17 @@ func (c *Clock) Add(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
+// TestLocalIDs runs the cases of stores without a server: a run's minted id is the time in microseconds, or the next free
+// number, and a task's is the number after the greatest of its run, from 0.
+func TestLocalIDs(t *testing.T, open func(t *testing.T, clock *Clock) Store) {
+	for name, f := range map[string]func(s *suite){"Runs": localRunIDs, "Tasks": localTaskIDs} {
+		t.Run(name, func(t *testing.T) {
+			clock := NewClock()
+			f(&suite{Store: open(t, clock), t: t, ctx: t.Context(), clock: clock})
+		})
+	}
+}
+
 // suite is one open, empty store.
 type suite struct {
 	Store
@@ -215,12 +226,30 @@ func taskID(t metadata.Task) string { return t.TaskID }
 
 func runIDsAreMinted(s *suite) {
 	first := s.create(metadata.Run{FlowID: "F"})
-	s.same(first.RunID, strconv.FormatInt(s.clock.Now().UnixMicro(), 10))
 	s.same(first.TsEpoch, s.clock.Now().UnixMilli())
 	second := s.create(metadata.Run{FlowID: "F", TsEpoch: 42})
-	s.same(second.RunID, strconv.FormatInt(s.clock.Now().UnixMicro()+1, 10))
+	if s.number(second.RunID) <= s.number(first.RunID) {
+		s.fail("after %s came %s", first.RunID, second.RunID)
+	}
 	s.same(second.TsEpoch, int64(42))
 	s.same(s.run("F", second.RunID), second)
+}
+
+func localRunIDs(s *suite) {
+	for i := range int64(2) {
+		run := s.create(metadata.Run{FlowID: "F"})
+		s.same(run.RunID, strconv.FormatInt(s.clock.Now().UnixMicro()+i, 10))
+	}
+}
+
+// number reads a minted id.
+func (s *suite) number(id string) int64 {
+	s.t.Helper()
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != id {
+		s.fail("the minted id %q is no decimal number", id)
+	}
+	return n
 }
 
 func runIDsAreMintedOnce(s *suite) {
@@ -293,7 +322,7 @@ func updateRun(s *suite) {
 	s.same(s.run("F", bare.RunID), bare)
 	s.ok(s.UpdateRun(s.ctx, metadata.Run{FlowID: "F", RunID: bare.RunID, Status: metadata.Succeeded}))
 	s.same(s.run("F", bare.RunID).Status, metadata.Succeeded)
-	for _, id := range []string{"1", "none"} {
+	for _, id := range []string{"1000000007", "none"} {
 		s.is(s.UpdateRun(s.ctx, metadata.Run{FlowID: "F", RunID: id}), metadata.ErrNotFound)
 		s.is(s.UpdateRun(s.ctx, metadata.Run{FlowID: "G", RunID: run.RunID}), metadata.ErrNotFound)
 	}
