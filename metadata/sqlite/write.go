@@ -48,18 +48,19 @@ func (s *Store) locked(ctx context.Context, doing string, f func(w *writer) erro
 
 // transact runs f between BEGIN IMMEDIATE and COMMIT or, if it fails, ROLLBACK.
 func (w *writer) transact(ctx context.Context, f func() error) error {
-	if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
+	_, err := w.exec(ctx, "BEGIN IMMEDIATE")
+	if err == nil {
+		err = f()
 	}
-	err := f()
 	if err == nil {
 		_, err = w.exec(ctx, "COMMIT")
 	}
 	if err == nil {
 		return nil
 	}
-	// Not ctx: it may have ended, and the transaction must not stay open. SQLite itself rolls back on some errors;
-	// then there is nothing left to do, which it reports as an error that says nothing new.
+	// Not ctx: it may have ended, and the transaction must not stay open. It may even have begun while BEGIN was given up.
+	// SQLite itself rolls back on some errors; then there is nothing left to do, which it reports as an error that says
+	// nothing new.
 	_, _ = w.exec(context.WithoutCancel(ctx), "ROLLBACK")
 	return err
 }
