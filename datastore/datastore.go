@@ -84,6 +84,13 @@ type Copier interface {
 	Copy(ctx context.Context, from, to string) (bool, error)
 }
 
+// OncePutter is a Backend that writes an object in one request, which is cheaper than asking first whether it is there.
+type OncePutter interface {
+	// PutOnce writes an object whose key stands for its bytes, such as a blob: one that is there already may be kept or
+	// be written again. body is small, at most some hundred KiB, and is not kept.
+	PutOnce(ctx context.Context, key string, body, meta []byte) error
+}
+
 // TaskRef names a task. The zero Attempt is the first.
 type TaskRef struct {
 	Flow, Run, Step, Task string
