@@ -5,12 +5,12 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/mf-run/mf/datastore"
@@ -49,77 +49,35 @@ func (b *Backend) Get(ctx context.Context, key string) (io.ReadCloser, []byte, e
 
 // objectURL is the object's URL in the XML API.
 func (b *Backend) objectURL(key, generation string) string {
-	u := b.base + "/" + b.bucket + "/" + escape(b.name(key), true)
+	u := b.base + "/" + b.bucket + "/" + transfer.EscapePath(b.name(key), true)
 	if generation != "" {
 		u += "?generation=" + generation
 	}
 	return u
 }
 
+// asStored asks for the bytes as they are stored, an object that was stored compressed included.
+var asStored = http.Header{"Accept-Encoding": {"gzip"}}
+
 // first reads an object's first range, all of it if it is small.
-func (b *Backend) first(ctx context.Context, key string) (head *transfer.Buffer, o object, err error) {
-	req := transfer.Request{Method: http.MethodGet, URL: b.objectURL(key, "")}
-	// gzip: an object that is stored compressed comes as it is stored.
-	req.Header = http.Header{"Accept-Encoding": {"gzip"}, "Range": {fmt.Sprintf("bytes=0-%d", b.reads.Part()-1)}}
-	handle := func(resp *http.Response) error {
-		n, size := resp.ContentLength, resp.ContentLength
-		switch resp.StatusCode {
-		case http.StatusOK: // without a range, or from a server that knows none
-			if n > int64(b.reads.Part()) {
-				return fmt.Errorf("the server does not serve ranges, which an object of %d bytes needs", n)
-			}
-		case http.StatusPartialContent:
-			if size, err = total(resp); err != nil {
-				return err
-			}
-		case http.StatusRequestedRangeNotSatisfiable: // it is empty
-			return errEmpty
-		case http.StatusNotFound:
+func (b *Backend) first(ctx context.Context, key string) (*transfer.Buffer, object, error) {
+	req := transfer.Request{Method: http.MethodGet, URL: b.objectURL(key, ""), Header: asStored}
+	head, h, size, err := b.reads.First(ctx, &b.client, req, func(resp *http.Response) error {
+		if resp.StatusCode == http.StatusNotFound {
 			return b.absent(ctx, resp)
-		default:
-			return b.refused(resp)
 		}
-		b.seen.Store(true)
-		if n < 0 {
-			return fmt.Errorf("the answer has no Content-Length")
-		}
-		buf, err := b.reads.Head(ctx, int(n))
-		if err != nil {
-			return err
-		}
-		if _, err := io.ReadFull(resp.Body, buf.Data); err != nil {
-			buf.Release()
-			return err
-		}
-		head, o = buf, describe(resp.Header, size)
-		return nil
-	}
-	err = b.client.Do(ctx, req, handle)
-	if err == errEmpty { //nolint:errorlint // it is this package's own and not wrapped
-		delete(req.Header, "Range")
-		err = b.client.Do(ctx, req, handle)
-	}
+		return b.refused(resp)
+	})
 	if err != nil {
-		return nil, o, err
+		return nil, object{}, err
 	}
+	b.seen.Store(true)
+	o := describe(h, size)
 	if o.size > int64(len(head.Data)) && o.generation == "" {
 		head.Release()
-		return nil, o, fmt.Errorf("the server names no generation, without which a large object cannot be read safely")
+		return nil, o, errors.New("the server names no generation, without which a large object cannot be read safely")
 	}
 	return head, o, nil
-}
-
-var errEmpty = fmt.Errorf("the server says that the object is empty, and then that it is not")
-
-// total is the object's size by the Content-Range of a part of it.
-func total(resp *http.Response) (int64, error) {
-	r := resp.Header.Get("Content-Range")
-	_, size, _ := strings.Cut(r, "/")
-	n, err := strconv.ParseInt(size, 10, 64)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("the answer's Content-Range %q has no size", r)
-	}
-	return n, nil
 }
 
 func describe(h http.Header, size int64) object {
@@ -161,20 +119,12 @@ func (o object) check(name string) (hash.Hash, func(sum []byte) error) {
 
 // fetch fills buf with a range of one generation of an object.
 func (b *Backend) fetch(ctx context.Context, key, generation string, offset int64, buf []byte) error {
-	req := transfer.Request{Method: http.MethodGet, URL: b.objectURL(key, generation)}
-	req.Header = http.Header{"Accept-Encoding": {"gzip"}, "Range": {fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(buf))-1)}}
-	return b.client.Do(ctx, req, func(resp *http.Response) error {
+	req := transfer.Request{Method: http.MethodGet, URL: b.objectURL(key, generation), Header: asStored}
+	return b.client.Range(ctx, req, offset, buf, func(resp *http.Response) error {
 		switch resp.StatusCode {
-		case http.StatusPartialContent:
 		case http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable:
-			return fmt.Errorf("it was replaced or removed while it was read")
-		default:
-			return b.refused(resp)
+			return errors.New("it was replaced or removed while it was read")
 		}
-		if resp.ContentLength != int64(len(buf)) {
-			return fmt.Errorf("the server sent %d bytes where %d were asked for", resp.ContentLength, len(buf))
-		}
-		_, err := io.ReadFull(resp.Body, buf)
-		return err
+		return b.refused(resp)
 	})
 }

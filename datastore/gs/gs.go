@@ -158,26 +158,7 @@ func (b *Backend) url(path string, query url.Values) string {
 func (b *Backend) bucketPath() string { return "/storage/v1/b/" + b.bucket }
 
 func (b *Backend) objectPath(key string) string {
-	return b.bucketPath() + "/o/" + escape(b.name(key), false)
-}
-
-// escape writes name for the path of a URL; only what no server reads in two ways stays as it is, and slashes do where
-// keepSlash is set.
-func escape(name string, keepSlash bool) string {
-	const hex = "0123456789ABCDEF"
-	var s strings.Builder
-	for i := range len(name) {
-		c := name[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == '~', c == '/' && keepSlash:
-			s.WriteByte(c)
-		default:
-			s.WriteByte('%')
-			s.WriteByte(hex[c>>4])
-			s.WriteByte(hex[c&15])
-		}
-	}
-	return s.String()
+	return b.bucketPath() + "/o/" + transfer.EscapePath(b.name(key), false)
 }
 
 // Exists implements datastore.Backend.
@@ -239,7 +220,7 @@ func (b *Backend) Copy(ctx context.Context, from, to string) (bool, error) {
 		}
 		req := transfer.Request{
 			Method: http.MethodPost,
-			URL:    b.url(b.objectPath(from)+"/rewriteTo/b/"+b.bucket+"/o/"+escape(b.name(to), false), query),
+			URL:    b.url(b.objectPath(from)+"/rewriteTo/b/"+b.bucket+"/o/"+transfer.EscapePath(b.name(to), false), query),
 		}
 		err := b.client.Do(ctx, req, func(resp *http.Response) error {
 			switch resp.StatusCode {

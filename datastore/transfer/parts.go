@@ -196,3 +196,6 @@ func firstError(a, b error) error {
 	}
 	return b
 }
+
+// Part is the size of the pool's parts in bytes.
+func (p *Pool) Part() int { return p.part }

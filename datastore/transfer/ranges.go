@@ -26,12 +26,14 @@ type Ranges struct {
 // in ranges of the pool's size. It ends with ctx's error when ctx does. The reader releases head.
 func (p *Pool) NewReader(ctx context.Context, head *Buffer, r Ranges) io.ReadCloser {
 	ctx, cancel := context.WithCancel(ctx)
-	o := &objectReader{ctx: ctx, cancel: cancel, r: r, pool: p, lease: p.lease(), next: int64(len(head.Data)), cur: head, rest: head.Data}
-	return o
+	return &objectReader{
+		ctx: ctx, cancel: cancel, r: r, pool: p, lease: p.lease(),
+		next: int64(len(head.Data)), cur: head, rest: head.Data,
+	}
 }
 
-// Head returns a buffer of n bytes for the first range of an object, of a part's size at most.
-func (p *Pool) Head(ctx context.Context, n int) (*Buffer, error) {
+// head returns a buffer of n bytes for the first range of an object.
+func (p *Pool) head(ctx context.Context, n int) (*Buffer, error) {
 	if n > p.part {
 		return nil, fmt.Errorf("a first range of %d bytes, over a part's %d", n, p.part)
 	}
@@ -46,9 +48,6 @@ func (p *Pool) Head(ctx context.Context, n int) (*Buffer, error) {
 	b.Data = b.Data[:n]
 	return b, nil
 }
-
-// Part is the size of the pool's parts in bytes.
-func (p *Pool) Part() int { return p.part }
 
 // flight is a range on its way.
 type flight struct {
