@@ -16,6 +16,17 @@ const (
 	// EnvOutputsFile is the path of a file that receives all small outputs as one JSON object, such as {"splits": 3}: for
 	// engines that read JSON. Numbers are numbers. Unset means nowhere; it may be set beside EnvOutputs.
 	EnvOutputsFile = "MF_ENGINE_OUTPUTS_FILE"
+	// EnvUser is the name under which runs are recorded.
+	EnvUser = "MF_USER"
+	// EnvTags are the user's tags of the run: a JSON array of texts, or texts separated by commas.
+	EnvTags = "MF_TAGS"
+	// EnvRuntime is Metaflow's name of the engine: "argo-workflows", "step-functions" or "airflow".
+	EnvRuntime = "MF_RUNTIME"
+	// EnvProductionToken is Metaflow's token of a deployed flow. It takes the user's place in the namespace and the system
+	// tags of its runs.
+	EnvProductionToken = "METAFLOW_PRODUCTION_TOKEN"
+	// EnvOriginRun is the id of the run that this one resumes; unset for a fresh run.
+	EnvOriginRun = "MF_ORIGIN_RUN"
 )
 
 // InstallArgs is the command line, after the program's name, with which mf-task copies itself to a path: how an init

@@ -49,14 +49,23 @@ func (c *command) available() map[string]datastore.Artifact {
 // Manifest tells mf-task, called by a command step, where everything is.
 type Manifest struct {
 	Flow string `json:"flow"`
-	// Root is the root of the datastore.
+	// Root is the root of the datastore, Type its kind.
 	Root string `json:"root"`
+	Type string `json:"type"`
 	// Inputs and Outputs are the folders of input and output files.
 	Inputs  string `json:"inputs"`
 	Outputs string `json:"outputs"`
 	// Artifacts are the digests by name; Branches those of a join's inputs, by branch or split index.
 	Artifacts map[string]string            `json:"artifacts"`
 	Branches  map[string]map[string]string `json:"branches,omitempty"`
+}
+
+// URL is the root as a URL, or as a path.
+func (m *Manifest) URL() string {
+	if m.Type == "local" || m.Type == "" || strings.Contains(m.Root, "://") {
+		return m.Root
+	}
+	return m.Type + "://" + m.Root // as Azure's, which Metaflow writes without
 }
 
 func digests(arts map[string]datastore.Artifact) map[string]string {
@@ -70,7 +79,8 @@ func digests(arts map[string]datastore.Artifact) map[string]string {
 }
 
 func (c *command) writeInputs(ctx context.Context, available map[string]datastore.Artifact) error {
-	m := Manifest{Flow: c.run.Flow.Name, Root: c.run.Store.Backend().Root(), Inputs: c.inputs(), Outputs: c.outputs(),
+	backend := c.run.Store.Backend()
+	m := Manifest{Flow: c.run.Flow.Name, Root: backend.Root(), Type: backend.Type(), Inputs: c.inputs(), Outputs: c.outputs(),
 		Artifacts: digests(available)}
 	for _, use := range c.task.Step.Inputs {
 		art, ok := available[use.Name]

@@ -28,9 +28,9 @@ type Invocation struct {
 	Given map[string]string
 	// Outputs is where the small outputs go.
 	Outputs Outputs
-	// Ready is called, if it is set, ahead of all that is recorded: it may fill in what of Run took its time, such as the
-	// version of Python. Each task calls it, concurrently.
-	Ready func()
+	// Ready is called, if it is set, with each task that is about to run, ahead of all that is recorded: it may fill in what
+	// of Run took its time, such as the version of Python. It is called concurrently.
+	Ready func(*Task)
 
 	mu sync.Mutex // guards Run.Parameters
 }
@@ -130,7 +130,7 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 		return nil, nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	if i.Ready != nil {
-		i.Ready()
+		i.Ready(task)
 	}
 	task.before, err = i.parameters(ctx, s.Name)
 	return task, nil, err

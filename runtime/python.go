@@ -66,7 +66,10 @@ type ending struct {
 func (a *attempt) runPython(ctx context.Context) error {
 	exit, end, err := a.converse(ctx)
 	a.usage = exit
+	var start *StartError
 	switch {
+	case errors.As(err, &start):
+		a.notStarted(start)
 	case err != nil:
 		return err
 	case end != nil && end.OK:

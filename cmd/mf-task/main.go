@@ -1,7 +1,7 @@
 // Command mf-task runs one task of a flow: it is what an engine starts inside each container.
 //
-// All it is told is which task (its arguments) and where things are (its environment); inputs, attempts and what has
-// succeeded already follow from the flow's graph and the datastore.
+// All it is told is which task (its arguments) and where things are (its environment, docs/mf-task.md); inputs, attempts
+// and what has succeeded already follow from the flow's graph and the datastore.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,16 +27,18 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// The exit codes.
+// The exit codes. Told to stop by a signal, the program exits with exitSignal plus the signal's number: 143 for SIGTERM.
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	exitBug    = 70
+	exitSignal = 128
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	os.Exit(run(signals, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // program is the surroundings of one invocation.
@@ -43,7 +46,9 @@ type program struct {
 	environ        []string
 	stdout, stderr io.Writer
 	now            func() time.Time
-	printing       sync.Mutex
+	// abort is closed when there is no more time for a polite end.
+	abort    chan struct{}
+	printing sync.Mutex
 }
 
 func (p *program) env(name string) string {
@@ -55,14 +60,64 @@ func (p *program) env(name string) string {
 	return ""
 }
 
+// warn prints a line of the program's own.
+func (p *program) warn(format string, args ...any) {
+	p.printing.Lock()
+	defer p.printing.Unlock()
+	fmt.Fprintf(p.stderr, "mf-task: "+format+"\n", args...)
+}
+
 // errFailed says that the step failed and everything has been printed.
 var errFailed = errors.New("the step failed")
 
-// run is the whole program.
-func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{environ: environ, stdout: stdout, stderr: stderr, now: time.Now}
+// abortGrace is how long the program may take to end after the second signal.
+const abortGrace = time.Second
+
+// run is the whole program. The first of the signals asks it to end, the second leaves it no time.
+func run(signals <-chan os.Signal, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{environ: environ, stdout: stdout, stderr: stderr, now: time.Now, abort: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan int, 1)
+	go func() { ended <- p.execute(ctx, args, stdin) }()
+	stopped := 0
+	var late <-chan time.Time
+	for {
+		select {
+		case code := <-ended:
+			if code == exitFailed && stopped != 0 {
+				code = stopped
+			}
+			return code
+		case s := <-signals:
+			if stopped != 0 {
+				if late == nil {
+					close(p.abort)
+					late = time.After(abortGrace)
+				}
+				continue
+			}
+			cancel()
+			stopped = exitSignal + int(syscall.SIGTERM)
+			if number, ok := s.(syscall.Signal); ok {
+				stopped = exitSignal + int(number)
+			}
+		case <-late:
+			return stopped
+		}
+	}
+}
+
+// execute runs one of the commands and returns the exit code.
+func (p *program) execute(ctx context.Context, args []string, stdin io.Reader) (code int) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			p.warn("bug: %v\n%s\nThis is a bug in mf, not in your flow; please report it with the text above.", fault, debug.Stack())
+			code = exitBug
+		}
+	}()
 	root := &cobra.Command{Use: "mf-task", Short: "Run one task of a flow", SilenceUsage: true, SilenceErrors: true, Version: version}
-	tool := &tasktool.Tool{Stdin: stdin, Stdout: stdout, Dir: p.env("MF_TASK_DIR")}
+	tool := &tasktool.Tool{Stdin: stdin, Stdout: p.stdout, Dir: p.env(envTaskDir), Env: p.env}
 	root.AddCommand(tool.Commands()...)
 	root.AddCommand(&cobra.Command{
 		Use: "run", Short: "Run one task, or the tasks of a range of splits", DisableFlagParsing: true,
@@ -74,8 +129,8 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		RunE: func(_ *cobra.Command, args []string) error { return install(args[0]) },
 	})
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	err := root.ExecuteContext(ctx)
 	var usage *tasktool.UsageError
 	switch {
@@ -84,10 +139,13 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	case errors.Is(err, errFailed):
 		return exitFailed
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "mf-task: %v\n", err)
+		p.warn("%v", err)
 		return exitUsage
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		p.warn("stopped before the step began: %v", err)
+		return exitFailed
 	}
-	fmt.Fprintf(stderr, "mf-task: %v\n", err)
+	p.warn("%v", err)
 	return exitFailed
 }
 

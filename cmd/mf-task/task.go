@@ -1,195 +1,238 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
-	"time"
 
+	"github.com/mf-run/mf/cmd/internal/stores"
 	"github.com/mf-run/mf/cmd/internal/tasktool"
 	"github.com/mf-run/mf/datastore"
-	"github.com/mf-run/mf/datastore/local"
 	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/metadata"
 	"github.com/mf-run/mf/runtime"
-	"github.com/mf-run/mf/runtime/worker"
-	"github.com/mf-run/mf/sdk"
 )
-
-// The environment that this program reads beside what ir names.
-const (
-	// envCode is the folder that holds the flow's code and, in .mf_meta, its IR.
-	envCode = "MF_CODE"
-	// envPython is the interpreter of Python steps; python3 by default.
-	envPython = "MF_PYTHON"
-	// envUser is the name under which the run is recorded.
-	envUser = "MF_USER"
-)
-
-// irFile is where the IR lies in a code package.
-const irFile = ".mf_meta/ir.json"
-
-// grace is how long a step may take to end after SIGTERM: engines kill the container soon after.
-const grace = 20 * time.Second
 
 // noMetadata drops metadata rows: without a metadata service the datastore alone says what ran.
 type noMetadata struct{}
 
 func (noMetadata) Add(metadata.Batch) error { return nil }
 
-// task runs what one invocation stands for.
-func (p *program) task(ctx context.Context, args []string) error {
-	inv, err := ir.ParseTaskInvocation(args)
-	if err != nil {
-		return &tasktool.UsageError{Message: err.Error()}
+// request is what the command line asks for.
+type request struct {
+	ir.TaskInvocation
+	paths              []ir.SplitPath
+	iteration, attempt int
+}
+
+func parseRequest(args []string) (r request, err error) {
+	r.TaskInvocation, err = ir.ParseTaskInvocation(args)
+	if err == nil {
+		r.paths, err = r.Paths()
 	}
-	paths, err := inv.Paths()
 	if err != nil {
-		return &tasktool.UsageError{Message: err.Error()}
+		return r, &tasktool.UsageError{Message: err.Error()}
 	}
-	iteration, attempt := ir.NoIteration, 0
-	if inv.Iteration != "" {
-		if iteration, err = strconv.Atoi(inv.Iteration); err != nil || iteration < 0 {
-			return &tasktool.UsageError{Message: fmt.Sprintf("--iteration %q is not a round (0, 1, 2 …)", inv.Iteration)}
+	r.iteration = ir.NoIteration
+	if r.Iteration != "" {
+		if r.iteration, err = strconv.Atoi(r.Iteration); err != nil || r.iteration < 0 {
+			return r, &tasktool.UsageError{Message: fmt.Sprintf("--iteration %q is not a round (0, 1, 2 …)", r.Iteration)}
 		}
 	}
-	if attempt, err = strconv.Atoi(inv.Attempt); err != nil || attempt < 0 {
-		return &tasktool.UsageError{Message: fmt.Sprintf("--attempt %q is not an attempt (0, 1, 2 …)", inv.Attempt)}
+	if r.attempt, err = strconv.Atoi(r.Attempt); err != nil || r.attempt < 0 {
+		return r, &tasktool.UsageError{Message: fmt.Sprintf("--attempt %q is not an attempt (0, 1, 2 …)", r.Attempt)}
 	}
-	tmp, err := os.MkdirTemp("", "mf-task-")
-	if err != nil {
-		return fmt.Errorf("making a temporary folder: %w", err)
-	}
-	defer os.RemoveAll(tmp)
-	i, closer, err := p.open(inv, tmp)
+	return r, nil
+}
+
+// task runs what one invocation stands for.
+func (p *program) task(ctx context.Context, args []string) error {
+	req, err := parseRequest(args)
 	if err != nil {
 		return err
 	}
-	defer closer()
-	return p.executeAll(ctx, i, inv.Step, paths, iteration, attempt)
+	s, err := p.settings()
+	if err != nil {
+		return &tasktool.UsageError{Message: err.Error()}
+	}
+	tmp, err := tempDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	w := &work{program: p, set: s, req: req, tmp: tmp}
+	defer w.close(ctx)
+	if err := w.open(ctx); err != nil {
+		return err
+	}
+	return w.executeAll(ctx)
 }
 
-// executeAll runs the tasks of an invocation side by side, as many at a time as there are CPUs.
-func (p *program) executeAll(ctx context.Context, i *runtime.Invocation, step string, paths []ir.SplitPath, iteration, attempt int) error {
+// tempDir makes a folder of the task's own, and where a container has no folder for such, that too.
+func tempDir() (string, error) {
+	dir, err := os.MkdirTemp("", "mf-task-")
+	if errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(os.TempDir(), 0o777); err == nil {
+			dir, err = os.MkdirTemp("", "mf-task-")
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("making a temporary folder (TMPDIR names where): %w", err)
+	}
+	return dir, nil
+}
+
+// work is one invocation with all that it has opened.
+type work struct {
+	*program
+	set settings
+	req request
+	tmp string
+
+	store   *datastore.Store
+	flow    *ir.Flow
+	invoked *runtime.Invocation
+	python  *interpreter
+	tracker *tracker
+}
+
+// executeAll runs the tasks side by side, as many at a time as there are CPUs.
+func (w *work) executeAll(ctx context.Context) error {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, cpus())
-	errs := make([]error, len(paths))
-	for n, path := range paths {
+	errs := make([]error, len(w.req.paths))
+	for n, path := range w.req.paths {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			out, err := i.Execute(ctx, step, path, iteration, attempt)
-			if err == nil && out.Result == nil {
-				fmt.Fprintf(p.stderr, "mf-task: step %s failed: %s\n", step, out.Failure.Summary())
-				err = errFailed
-			}
-			errs[n] = err
+			errs[n] = w.execute(ctx, path)
 		})
-		if n == 0 {
-			// The first alone makes the parameters, where this is the start step.
-			wg.Wait()
-		}
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
+// execute runs one task and says what that means for the run.
+func (w *work) execute(ctx context.Context, path ir.SplitPath) error {
+	out, err := w.invoked.Execute(ctx, w.req.Step, path, w.req.iteration, w.req.attempt)
+	if w.tracker != nil {
+		w.tracker.ended(w.taskRef(path))
+	}
+	at := w.req.Step
+	if len(path) > 0 {
+		at += "[" + path.String() + "]"
+	}
+	switch {
+	case err != nil:
+		w.failed(ctx.Err() != nil, at+": "+err.Error())
+		return err
+	case out.Result == nil:
+		w.failed(out.Failure.Stopped, at+": "+out.Failure.Summary())
+		w.warn("step %s failed: %s", at, out.Failure.Summary())
+		return errFailed
+	case w.req.Step == w.flow.End && w.tracker != nil && out.Result.Next == nil:
+		w.tracker.decide(metadata.Succeeded, "")
+	}
+	return nil
+}
+
+func (w *work) taskRef(path ir.SplitPath) metadata.TaskRef {
+	iteration := w.req.iteration
+	if step := w.invoked.Run.Graph.Step(w.req.Step); step != nil && step.Recursive() {
+		iteration = max(iteration, 0)
+	}
+	return metadata.TaskRef{Flow: w.req.Flow, Run: w.req.Run, Step: w.req.Step, Task: runtime.TaskID(path, iteration)}
+}
+
+// failed says that the run has failed, unless the task has attempts left.
+func (w *work) failed(stopped bool, why string) {
+	step := w.invoked.Run.Graph.Step(w.req.Step)
+	if w.tracker == nil || step == nil {
+		return
+	}
+	if _, attempts := step.Attempts(); w.req.attempt+1 < attempts {
+		return
+	}
+	why, _, _ = strings.Cut(why, "\n")
+	if stopped {
+		w.tracker.decide(metadata.Interrupted, "")
+	} else {
+		w.tracker.decide(metadata.Failed, why)
+	}
+}
+
 // open reads the flow and prepares what its tasks share.
-func (p *program) open(inv ir.TaskInvocation, tmp string) (*runtime.Invocation, func(), error) {
-	code := cmp.Or(p.env(envCode), ".")
-	code, err := filepath.Abs(code)
+func (w *work) open(ctx context.Context) error {
+	opt := stores.Options{Patience: w.set.patience, Now: w.now, Notify: func(message string) { w.warn("%s", message) }}
+	backend, err := stores.OpenDatastore(ctx, w.set.datastore, w.env, opt)
 	if err != nil {
-		return nil, nil, err
+		return fmt.Errorf("opening the datastore (%s): %w", ir.EnvDatastore, err)
 	}
-	data, err := os.ReadFile(filepath.Join(code, irFile))
+	w.store = datastore.New(backend)
+	if err := w.readFlow(ctx); err != nil {
+		return err
+	}
+	given, err := runtime.GivenFromEnv(w.flow, w.environ)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the flow (%s names the folder of its code): %w", envCode, err)
+		return err
 	}
-	flow, err := ir.Unmarshal(data)
+	r, err := w.newRun()
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the flow: %w", err)
+		return err
 	}
-	if flow.Name != inv.Flow {
-		return nil, nil, fmt.Errorf("the code in %s is that of flow %s, not %s", code, flow.Name, inv.Flow)
+	if w.flow.Source.Language == ir.Python {
+		w.python = w.startPython(ctx, w.set, w.flow, filepath.Join(w.set.code, filepath.FromSlash(w.flow.Source.File)), w.tmp)
+		r.Python = w.python
+	} else if err := w.linkTaskTool(r); err != nil {
+		return err
 	}
-	store, err := openStore(p.env(ir.EnvDatastore))
-	if err != nil {
-		return nil, nil, err
+	if w.set.service != "" {
+		client, err := stores.OpenService(w.set.service, w.env, opt)
+		if err != nil {
+			return fmt.Errorf("opening the metadata service (%s): %w", ir.EnvServiceURL, err)
+		}
+		w.track(client, r)
 	}
-	given, err := runtime.GivenFromEnv(flow, p.environ)
-	if err != nil {
-		return nil, nil, err
-	}
-	user := cmp.Or(p.env(envUser), "unknown")
-	r := &runtime.Run{
-		Flow: flow, Graph: ir.NewGraph(flow), ID: inv.Run, Store: store, Sink: noMetadata{}, User: user,
-		Namespace: "user:" + user, TempDir: tmp, Dir: code, Environ: p.environ, Now: p.now, Grace: grace, Output: p.output,
-		Rows: metadata.Env{User: user, DsType: store.Backend().Type(), DsRoot: store.Backend().Root(), ScriptName: flow.Source.File},
-	}
-	closer := func() {}
-	if flow.Source.Language == ir.Python {
-		if closer, err = p.python(r, code, tmp); err != nil {
-			return nil, nil, err
+	w.invoked = &runtime.Invocation{Run: r, Given: given, Outputs: runtime.Outputs{
+		Folder: w.env(ir.EnvOutputs), File: w.env(ir.EnvOutputsFile), SplitList: w.env(ir.EnvSplitList),
+	}}
+	pythonKnown := sync.OnceFunc(func() {
+		if w.python != nil {
+			r.PythonVersion = w.python.ready()
+			r.Rows.PythonVersion, _, _ = strings.Cut(r.PythonVersion, " ")
+		}
+	})
+	w.invoked.Ready = func(t *runtime.Task) {
+		pythonKnown()
+		if w.tracker != nil {
+			w.tracker.started(metadata.TaskRef(t.Ref))
+			if t.Attempt != t.Try {
+				w.tracker.revived.Store(true)
+			}
 		}
 	}
-	return &runtime.Invocation{Run: r, Given: given, Outputs: runtime.Outputs{
-		Folder: p.env(ir.EnvOutputs), File: p.env(ir.EnvOutputsFile), SplitList: p.env(ir.EnvSplitList),
-	}}, closer, nil
+	return nil
 }
 
-// openStore opens the datastore that a URL names.
-func openStore(text string) (*datastore.Store, error) {
-	u, err := url.Parse(text)
-	if err != nil || text == "" {
-		return nil, fmt.Errorf("%s=%q is not the URL of a datastore, such as file:///data/.metaflow", ir.EnvDatastore, text)
-	}
-	if u.Scheme != "file" {
-		return nil, fmt.Errorf("%s: this version reaches file:// datastores only, not %s://", ir.EnvDatastore, u.Scheme)
-	}
-	backend, err := local.Open(filepath.FromSlash(u.Path))
-	if err != nil {
-		return nil, fmt.Errorf("opening the datastore: %w", err)
-	}
-	return datastore.New(backend), nil
+// track has the metadata service hear of the run.
+func (w *work) track(s service, r *runtime.Run) {
+	w.tracker = newTracker(s, w.req.Flow, w.req.Run, w.req.Step == w.flow.Start)
+	w.tracker.row = func() metadata.Run { return r.Rows.Run(w.req.Flow, w.req.Run) }
+	w.tracker.warn, w.tracker.now = w.warn, w.now
+	r.Sink = w.tracker
 }
 
-// zygote launches Python tasks.
-type zygote struct{ *worker.Zygote }
-
-// Launch implements runtime.Launcher.
-func (z zygote) Launch(stdout, stderr *os.File) (*worker.Process, error) {
-	return z.Fork(stdout, stderr)
-}
-
-func (p *program) python(r *runtime.Run, code, tmp string) (func(), error) {
-	dir, err := sdk.Unpack(filepath.Join(tmp, "sdk"))
-	if err != nil {
-		return nil, fmt.Errorf("unpacking the Python SDK: %w", err)
+// close ends what is still open.
+func (w *work) close(stop context.Context) {
+	if w.python != nil {
+		w.python.close()
 	}
-	z, err := worker.StartZygote(worker.Options{
-		Interpreter: cmp.Or(p.env(envPython), "python3"), SDKDir: dir,
-		FlowFile: filepath.Join(code, r.Flow.Source.File), Class: r.Flow.Source.Class, Env: p.environ,
-	}, os.Stderr, os.Stderr)
-	if err != nil {
-		return nil, err
+	if w.tracker != nil {
+		w.tracker.close(stop)
 	}
-	r.Python = zygote{z}
-	return func() { z.Close() }, nil
-}
-
-// output repeats what a step prints, for the engine's own log.
-func (p *program) output(l runtime.Line) {
-	w := p.stdout
-	if l.Stream == datastore.Stderr {
-		w = p.stderr
-	}
-	p.printing.Lock()
-	defer p.printing.Unlock()
-	fmt.Fprintln(w, l.Text)
 }

@@ -11,14 +11,17 @@ import (
 	"time"
 
 	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/gs"
 	"github.com/mf-run/mf/datastore/local"
+	"github.com/mf-run/mf/datastore/s3"
 )
 
 // Options tune what is opened. Zero fields take the defaults of what is opened.
 type Options struct {
-	// Patience is how long an outage is waited out before a call fails.
+	// Patience is how long an outage is waited out before a call fails; below zero it is not.
 	Patience time.Duration
-	// Notify is told, in one line, of an outage that is being waited out and of its end; nil for nobody.
+	// Notify is told, in one line, of an outage that is being waited out and of its end; nil for nobody. It may be called
+	// concurrently.
 	Notify func(message string)
 	// Now is the clock.
 	Now func() time.Time
@@ -27,8 +30,20 @@ type Options struct {
 // Schemes are the kinds of datastore that a root may name, as users write them.
 const Schemes = "file:///PATH/.metaflow, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or azure://CONTAINER/PREFIX"
 
+// The variables that say more about a datastore, beside those that its cloud's own tools read.
+const (
+	// EnvS3Endpoint is Metaflow's name for the URL of an S3-compatible store.
+	EnvS3Endpoint = "METAFLOW_S3_ENDPOINT_URL"
+	// EnvGSEndpoint is the address of an emulator of Google Cloud Storage, with or without "http://".
+	EnvGSEndpoint = "STORAGE_EMULATOR_HOST"
+	// EnvAzureEndpoint is Metaflow's name for the URL of a storage account's blob service.
+	EnvAzureEndpoint = "METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT"
+	// EnvAzureKey is a key of the account; without one, Azure's default credentials are used.
+	EnvAzureKey = "AZURE_STORAGE_KEY"
+)
+
 // OpenDatastore opens the datastore at root: one of Schemes, or an absolute path. env reads an environment variable;
-// empty means unset.
+// empty means unset. Nothing is asked of the datastore yet.
 func OpenDatastore(ctx context.Context, root string, env func(string) string, opt Options) (datastore.Backend, error) {
 	if filepath.IsAbs(root) {
 		return local.Open(root)
@@ -44,6 +59,14 @@ func OpenDatastore(ctx context.Context, root string, env func(string) string, op
 			return nil, fmt.Errorf("datastore %q is not a URL: %w", root, err)
 		}
 		return local.Open(filepath.FromSlash(u.Path))
+	case "s3":
+		return s3.Open(ctx, root, s3.Options{Endpoint: env(EnvS3Endpoint), Patience: opt.Patience, Notify: opt.Notify})
+	case "gs":
+		endpoint := env(EnvGSEndpoint)
+		if endpoint != "" && !strings.Contains(endpoint, "://") {
+			endpoint = "http://" + endpoint
+		}
+		return gs.Open(ctx, root, gs.Options{Endpoint: endpoint, Patience: opt.Patience, Notify: opt.Notify})
 	}
 	return nil, fmt.Errorf("datastore %q: there is no kind %q; it should be %s", root, scheme, Schemes)
 }

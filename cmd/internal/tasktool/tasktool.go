@@ -15,8 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mf-run/mf/cmd/internal/stores"
 	"github.com/mf-run/mf/datastore"
-	dslocal "github.com/mf-run/mf/datastore/local"
 	"github.com/mf-run/mf/datastore/pickle"
 	"github.com/mf-run/mf/runtime"
 )
@@ -35,6 +35,9 @@ type Tool struct {
 	Stdout io.Writer
 	// Dir is the folder that MF_TASK_DIR names; empty outside a command step.
 	Dir string
+	// Env reads an environment variable; empty means unset. nil is an empty environment, which will do for a datastore on
+	// this machine.
+	Env func(string) string
 }
 
 // Commands returns get and put.
@@ -85,9 +88,13 @@ func (a *Tool) getCommand() *cobra.Command {
 }
 
 func (a *Tool) printArtifact(ctx context.Context, m *runtime.Manifest, name, digest string) error {
-	backend, err := dslocal.Open(m.Root)
+	env := a.Env
+	if env == nil {
+		env = func(string) string { return "" }
+	}
+	backend, err := stores.OpenDatastore(ctx, m.URL(), env, stores.Options{})
 	if err != nil {
-		return err
+		return fmt.Errorf("opening the datastore: %w", err)
 	}
 	data, err := datastore.New(backend).Load(ctx, m.Flow, digest)
 	if err != nil {

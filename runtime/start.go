@@ -1,0 +1,28 @@
+package runtime
+
+import "strings"
+
+// MetaflowVersion is the version of Metaflow that readers of our runs are told to assume: its formats are the ones we
+// write.
+const MetaflowVersion = "2.19.39"
+
+// StartError is what a Launcher returns where no process can run the step for a reason that lies with the flow or its
+// container: no interpreter, or code that ends it. It is the step's failure, not the machine's.
+type StartError struct {
+	// Message is one line.
+	Message string
+	// Output is what was printed about it; it may be empty.
+	Output string
+}
+
+// Error implements error.
+func (e *StartError) Error() string { return e.Message }
+
+// notStarted makes a failure of the step of what kept its process from starting.
+func (a *attempt) notStarted(e *StartError) {
+	if e.Output != "" {
+		a.note("%s", strings.TrimRight(e.Output, "\n"))
+	}
+	a.note("%s", e.Message)
+	a.failure = &Failure{Type: "mf.NotStarted", Message: e.Message, Crashed: true}
+}
