@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/mf-run/mf/metadata"
-	"github.com/mf-run/mf/metadata/memory"
 	"github.com/mf-run/mf/metadata/token"
 )
 
@@ -81,7 +80,7 @@ func TestTokensAreAsked(t *testing.T) {
 	tokens := &memTokens{}
 	now := time.Now()
 	var logged bytes.Buffer
-	a := newAPI(t, Config{DB: newMemDB(), Store: memory.New(time.Now), Tokens: tokens, Now: func() time.Time { return now },
+	a := newAPI(t, Config{DB: newMemDB(), Store: newMemStore(), Tokens: tokens, Now: func() time.Time { return now },
 		Logger: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	good, id := tokens.make(t, token.Token{Role: token.Write})
 	expired, _ := tokens.make(t, token.Token{Role: token.Write, Expires: now.Add(-time.Second)})
@@ -145,7 +144,7 @@ func TestTokensAreAsked(t *testing.T) {
 func shared(t *testing.T) (a *api, tokens *memTokens, ids map[string]string) {
 	t.Helper()
 	tokens = &memTokens{}
-	store := memory.New(time.Now)
+	store := newMemStore()
 	a = newAPI(t, Config{DB: newMemDB(), Store: store, Tokens: tokens})
 	text, _ := tokens.make(t, token.Token{Role: token.Admin})
 	admin := a.as(t, text)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/metadata/memory"
 	"github.com/mf-run/mf/metadata/tables"
 )
 
@@ -34,6 +35,22 @@ type memDB struct {
 var _ tables.DB = (*memDB)(nil)
 
 func newMemDB() *memDB { return &memDB{now: time.Now} }
+
+// memStore is a Store in memory, which counts its heartbeats.
+type memStore struct {
+	*memory.Store
+	mu    sync.Mutex
+	beats [][]metadata.TaskRef
+}
+
+func newMemStore() *memStore { return &memStore{Store: memory.New(time.Now)} }
+
+func (m *memStore) Beat(_ context.Context, _, _ string, tasks []metadata.TaskRef) (time.Duration, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.beats = append(m.beats, tasks)
+	return 25 * time.Second, nil
+}
 
 // enter begins a method; the caller unlocks.
 func (m *memDB) enter(ctx context.Context) error {

@@ -16,7 +16,7 @@ import (
 	"github.com/mf-run/mf/metadata/tables"
 )
 
-// beatAgain is how long clients wait between heartbeats.
+// beatAgain is how long clients wait between heartbeats of what is not registered yet.
 const beatAgain = 10 * time.Second
 
 // decode reads the body of one of mf's routes. When it returns false x holds the answer.
@@ -267,30 +267,14 @@ func (s *Server) ownHeartbeat(x *exchange) {
 	wait := beatAgain
 	err := x.mayUse(req.Flow, req.Run)
 	if err == nil {
-		wait, err = s.beat(x, req)
+		tasks := make([]metadata.TaskRef, len(req.Tasks))
+		for i, t := range req.Tasks {
+			tasks[i] = metadata.TaskRef{Flow: req.Flow, Run: req.Run, Step: t.Step, Task: t.Task}
+		}
+		wait, err = s.conf.Store.Beat(x.ctx, req.Flow, req.Run, tasks)
 	}
 	if errors.Is(err, metadata.ErrNotFound) {
 		err = nil // a task may beat before its run is registered
 	}
 	x.answerOrFail(httpapi.HeartbeatResponse{WaitSeconds: int(max(wait, time.Second) / time.Second)}, err)
-}
-
-// beat refreshes hearts, all at once where the store can.
-func (s *Server) beat(x *exchange, req httpapi.HeartbeatRequest) (time.Duration, error) {
-	if heart, ok := s.conf.Store.(metadata.Heart); ok {
-		tasks := make([]metadata.TaskRef, len(req.Tasks))
-		for i, t := range req.Tasks {
-			tasks[i] = metadata.TaskRef{Flow: req.Flow, Run: req.Run, Step: t.Step, Task: t.Task}
-		}
-		return heart.Beat(x.ctx, req.Flow, req.Run, tasks)
-	}
-	now := s.conf.Now().Unix()
-	_, err := s.conf.DB.HeartbeatRun(x.ctx, tables.Key{Flow: req.Flow, Run: req.Run}, now)
-	for _, t := range req.Tasks {
-		if err != nil {
-			break
-		}
-		_, err = s.conf.DB.HeartbeatTask(x.ctx, tables.Key{Flow: req.Flow, Run: req.Run, Step: t.Step, Task: t.Task}, now)
-	}
-	return beatAgain, err
 }

@@ -9,10 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/mf-run/mf/metadata"
-	"github.com/mf-run/mf/metadata/memory"
 )
 
 func sortedTexts(list []string) []string {
@@ -21,7 +19,7 @@ func sortedTexts(list []string) []string {
 }
 
 func TestUnknownRoutes(t *testing.T) {
-	a := newAPI(t, Config{DB: newMemDB(), Store: memory.New(time.Now)})
+	a := newAPI(t, Config{DB: newMemDB(), Store: newMemStore()})
 	for _, path := range []string{"/", "/nothing", "/flows/", "/flows/F/", "//flows", "/flows//runs", "/flows/F/runs/1/steps/s/tasks/", "/ping/",
 		"/flows/../ping", "/mf/v1", "/mf/v1/", strings.Repeat("/x", 40), "/flows/F%2Fruns/"} {
 		got := a.text("GET", path, "", 404, "404: Not Found")
@@ -42,7 +40,7 @@ func TestUnknownRoutes(t *testing.T) {
 }
 
 func TestPathPrefix(t *testing.T) {
-	a := newAPI(t, Config{DB: newMemDB(), Store: memory.New(time.Now), PathPrefix: "meta/flow"})
+	a := newAPI(t, Config{DB: newMemDB(), Store: newMemStore(), PathPrefix: "meta/flow"})
 	a.text("GET", "/meta/flow/ping", "", 200, "pong")
 	a.text("GET", "/meta/flow", "", 404, "")
 	a.text("GET", "/ping", "", 404, "")
@@ -59,7 +57,7 @@ func TestAdmin(t *testing.T) {
 		}
 		return nil
 	}
-	a := newAPI(t, Config{DB: db, Store: memory.New(time.Now), Version: "1.2.3"})
+	a := newAPI(t, Config{DB: db, Store: newMemStore(), Version: "1.2.3"})
 	if got := a.text("GET", "/ping", "", 200, "pong"); got.head["METADATA_SERVICE_VERSION"][0] != "2.5.1" {
 		t.Error(got.head)
 	}
@@ -96,7 +94,7 @@ func TestAdmin(t *testing.T) {
 }
 
 func TestConflictIsTold(t *testing.T) {
-	a := newAPI(t, Config{DB: newMemDB(), Store: memory.New(time.Now)})
+	a := newAPI(t, Config{DB: newMemDB(), Store: newMemStore()})
 	run, _ := started(a)
 	var group sync.WaitGroup
 	var conflicts atomic.Int64
@@ -127,7 +125,7 @@ func TestConflictIsTold(t *testing.T) {
 func TestPanicIsAnError(t *testing.T) {
 	db := newMemDB()
 	db.fault = func(context.Context) error { panic("boom") }
-	s := New(Config{DB: db, Store: memory.New(time.Now)})
+	s := New(Config{DB: db, Store: newMemStore()})
 	a := &api{t: t, h: s.Handler()}
 	got := a.want("GET", "/flows", "", 500, "")
 	if strings.Contains(got.body, "boom") {
@@ -146,7 +144,7 @@ func (hidden) Error() string { return "password=secret" }
 func TestErrorsTellNoSecrets(t *testing.T) {
 	db := newMemDB()
 	db.fault = func(context.Context) error { return hidden{} }
-	a := newAPI(t, Config{DB: db, Store: memory.New(time.Now)})
+	a := newAPI(t, Config{DB: db, Store: newMemStore()})
 	for _, path := range []string{"/flows", "/flows/F/runs/1"} {
 		if got := a.want("GET", path, "", 500, ""); strings.Contains(got.body, "secret") {
 			t.Error(got.body)

@@ -14,11 +14,12 @@ import (
 	"github.com/mf-run/mf/metadata/token"
 )
 
-// Store is what mf's own routes need. One that is a metadata.Heart too takes all heartbeats of a request at once.
+// Store is what mf's own routes need.
 type Store interface {
 	metadata.Recorder
 	metadata.Reader
 	metadata.TaskMinter
+	metadata.Heart
 }
 
 // Config says what a Server serves and within which bounds. Zero values of the bounds mean the defaults.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/mf-run/mf/metadata/memory"
 	"github.com/mf-run/mf/metadata/tables"
 )
 
@@ -118,7 +117,7 @@ func fit(got, want any) bool {
 
 // databases are what the wire is tested over.
 func databases(t *testing.T, test func(t *testing.T, db tables.DB, store Store)) {
-	t.Run("memory", func(t *testing.T) { test(t, newMemDB(), memory.New(time.Now)) })
+	t.Run("memory", func(t *testing.T) { test(t, newMemDB(), newMemStore()) })
 }
 
 func overAll(t *testing.T, test func(t *testing.T, a *api)) {
