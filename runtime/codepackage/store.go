@@ -21,23 +21,10 @@ const Format = `{"version": 0, "archive_format": "tgz", "mfcontent_version": 1}`
 // Save stores a package as it is, under its digest, and says where. A package that is there already is not written
 // again.
 func Save(ctx context.Context, store *datastore.Store, flow string, p *Package) (metadata.CodePackage, error) {
-	digest, err := saveRaw(ctx, store, flow, p)
-	if err != nil {
+	if err := store.SaveRawFile(ctx, flow, p.Digest, p.Path()); err != nil {
 		return metadata.CodePackage{}, fmt.Errorf("storing the code package: %w", err)
 	}
-	if digest != p.Digest {
-		return metadata.CodePackage{}, fmt.Errorf("storing the code package: %s has changed since it was written", p.Path())
-	}
-	return Located(store, flow, digest), nil
-}
-
-// saveRaw holds the archive in memory, at most MaxSize and what tar adds to it.
-func saveRaw(ctx context.Context, store *datastore.Store, flow string, p *Package) (string, error) {
-	data, err := os.ReadFile(p.Path())
-	if err != nil {
-		return "", err
-	}
-	return store.SaveRaw(ctx, flow, data)
+	return Located(store, flow, p.Digest), nil
 }
 
 // Located says where a store keeps a package, as metadata records it.

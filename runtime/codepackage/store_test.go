@@ -149,7 +149,7 @@ func TestSaveChecksTheFile(t *testing.T) {
 	if err := os.WriteFile(p.Path(), []byte("changed"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Save(t.Context(), store, "Flow", p); err == nil || !strings.Contains(err.Error(), "has changed") {
+	if _, err := Save(t.Context(), store, "Flow", p); err == nil || !strings.Contains(err.Error(), "was changed") {
 		t.Errorf("changed: %v", err)
 	}
 	if err := os.Remove(p.Path()); err != nil {
