@@ -163,6 +163,12 @@ type view struct {
 	Parents    map[string][]string      `json:"parents"`
 	Children   map[string][]string      `json:"children"`
 	Exceptions map[string]string        `json:"exceptions"`
+	// Code is empty for a run whose code was not kept.
+	Code struct {
+		Script   string   `json:"script"`
+		Flowspec string   `json:"flowspec"`
+		Names    []string `json:"names"`
+	} `json:"code"`
 }
 
 // runRef names a run: the folder whose .metaflow holds it, the flow and the id.

@@ -147,6 +147,7 @@ func (a *app) storeOptions(c *config) (stores.Options, error) {
 	if err != nil || patience < 0 {
 		return stores.Options{}, c.wrong("patience", "a duration such as 90s or 10m")
 	}
+	patience = max(patience, time.Millisecond) // for zero would be the default
 	return stores.Options{Patience: patience, Now: a.now, Notify: func(message string) {
 		fmt.Fprintf(a.stderr, "mf: %s\n", message)
 	}}, nil
@@ -179,8 +180,12 @@ func (a *app) openMeta(ctx context.Context, c *config, p *site) error {
 		if err != nil {
 			return err
 		}
-		_ = opt
-		return usagef("the metadata service cannot be used yet")
+		service, err := stores.OpenService(p.service, c.env, opt)
+		if err != nil {
+			return fmt.Errorf("opening the metadata service: %w", err)
+		}
+		p.meta, p.heart = service, service
+		return nil
 	}
 	dirs := []string{p.home}
 	if p.here() {

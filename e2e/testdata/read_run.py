@@ -55,8 +55,8 @@ def key(task):
 
 
 def read(directory, flow_name, run_id):
-    """What the client says of one run in the datastore below a folder."""
-    metadata("local@" + directory)
+    """What the client says of one run in the datastore below a folder, or of the service at a URL."""
+    metadata(directory if directory.startswith("service@") else "local@" + directory)
     run = Flow(flow_name)[run_id]
     out = {
         "successful": run.successful,
@@ -68,7 +68,10 @@ def read(directory, flow_name, run_id):
         "parents": {},
         "children": {},
         "exceptions": {},
+        "code": {},
     }
+    if run.code:
+        out["code"] = {"script": run.code.script_name, "flowspec": run.code.flowspec, "names": sorted(run.code.tarball.getnames())}
     names = {}
     tasks = [task for step in run for task in step]
     for task in tasks:

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
@@ -27,7 +26,7 @@ func (b Bucket) Environ() []string {
 
 // S3 is a server of one test.
 type S3 struct {
-	t testing.TB
+	t TB
 	// Root is the folder that holds a folder for each bucket, and in it a file for each object.
 	Root    string
 	dir     string
@@ -42,7 +41,7 @@ const (
 )
 
 // NewBucket returns a new, empty bucket on an S3 server that all tests of the process share.
-func NewBucket(t testing.TB) Bucket {
+func NewBucket(t TB) Bucket {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
@@ -53,7 +52,7 @@ func NewBucket(t testing.TB) Bucket {
 }
 
 // StartS3 starts a server for this test alone.
-func StartS3(t testing.TB) *S3 {
+func StartS3(t TB) *S3 {
 	t.Helper()
 	s := newS3(t)
 	t.Cleanup(func() {
@@ -63,7 +62,7 @@ func StartS3(t testing.TB) *S3 {
 	return s
 }
 
-func newS3(t testing.TB) *S3 {
+func newS3(t TB) *S3 {
 	t.Helper()
 	dir, err := folder(nil)
 	if err != nil {
@@ -81,7 +80,7 @@ func newS3(t testing.TB) *S3 {
 	return s
 }
 
-func (s *S3) run(t testing.TB) (err error) {
+func (s *S3) run(t TB) (err error) {
 	s.process, err = start(spec{
 		dir: s.dir, signal: "KILL",
 		args: []string{tool(t, "servers", "versitygw"), "--port", local(s.port), "--access", s3Access, "--secret", s3Secret,
@@ -92,7 +91,7 @@ func (s *S3) run(t testing.TB) (err error) {
 }
 
 // Bucket returns a new, empty bucket.
-func (s *S3) Bucket(t testing.TB) Bucket {
+func (s *S3) Bucket(t TB) Bucket {
 	t.Helper()
 	name := unique(t.Name())
 	if err := os.Mkdir(filepath.Join(s.Root, name), 0o755); err != nil {
@@ -121,7 +120,7 @@ type GCS struct {
 type gcsServer struct{ endpoint string }
 
 // NewGCSBucket returns a new, empty bucket on an emulator that all tests of the process share.
-func NewGCSBucket(t testing.TB) GCS {
+func NewGCSBucket(t TB) GCS {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
@@ -174,7 +173,7 @@ const (
 )
 
 // NewAzureContainer returns a new, empty container on an emulator that all tests of the process share.
-func NewAzureContainer(t testing.TB) Azure {
+func NewAzureContainer(t TB) Azure {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()

@@ -10,14 +10,13 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"testing"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // Postgres is a server of one test. Its one user is "mf", without a password.
 type Postgres struct {
-	t       testing.TB
+	t       TB
 	port    int
 	dir     string
 	process *process
@@ -33,7 +32,7 @@ var shared struct {
 }
 
 // Database returns the URL of a new, empty database on a Postgres server that all tests of the process share.
-func Database(t testing.TB) string {
+func Database(t TB) string {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
@@ -44,7 +43,7 @@ func Database(t testing.TB) string {
 }
 
 // StartPostgres starts a server for this test alone.
-func StartPostgres(t testing.TB) *Postgres {
+func StartPostgres(t TB) *Postgres {
 	t.Helper()
 	p := newPostgres(t)
 	t.Cleanup(func() {
@@ -69,7 +68,7 @@ func (p *Postgres) Start() {
 }
 
 // postgresBin finds the folder of Postgres' programs: in PATH, where Debian keeps them, or what the setup brought.
-func postgresBin(t testing.TB) string {
+func postgresBin(t TB) string {
 	t.Helper()
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
@@ -95,7 +94,7 @@ func postgresUser() *syscall.Credential {
 	return &syscall.Credential{Uid: 65534, Gid: 65534}
 }
 
-func newPostgres(t testing.TB) *Postgres {
+func newPostgres(t TB) *Postgres {
 	t.Helper()
 	dir, err := folder(postgresUser())
 	if err != nil {
@@ -115,7 +114,7 @@ func newPostgres(t testing.TB) *Postgres {
 	return p
 }
 
-func (p *Postgres) run(t testing.TB) (err error) {
+func (p *Postgres) run(t TB) (err error) {
 	p.process, err = start(spec{
 		dir: p.dir, signal: "QUIT", credential: postgresUser(),
 		args: []string{filepath.Join(postgresBin(t), "postgres"), "-D", filepath.Join(p.dir, "data"),
@@ -135,7 +134,7 @@ func (p *Postgres) url(database string) string {
 	return fmt.Sprintf("postgres://mf@%s/%s?sslmode=disable", local(p.port), database)
 }
 
-func (p *Postgres) database(t testing.TB) string {
+func (p *Postgres) database(t TB) string {
 	t.Helper()
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, p.url("postgres"))

@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -30,7 +29,7 @@ func root(path ...string) string {
 }
 
 // tool returns the path of a program below .cache; the test fails if it is missing.
-func tool(t testing.TB, path ...string) string {
+func tool(t TB, path ...string) string {
 	t.Helper()
 	file := root(append([]string{".cache"}, path...)...)
 	if _, err := os.Stat(file); err != nil {
@@ -40,7 +39,7 @@ func tool(t testing.TB, path ...string) string {
 }
 
 // freePort returns a port of this machine that nothing listens on.
-func freePort(t testing.TB) int {
+func freePort(t TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
