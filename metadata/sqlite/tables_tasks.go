@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -11,10 +12,11 @@ import (
 
 // CreateStep implements tables.DB.
 func (t *Tables) CreateStep(ctx context.Context, k tables.Key, st tables.Step) (tables.Step, error) {
-	if err := errors.Join(checkNames(k.Step), checkOptional(st.UserName)); err != nil {
+	name := cmp.Or(st.StepName, k.Step)
+	if err := errors.Join(checkNames(name), checkOptional(st.UserName)); err != nil {
 		return tables.Step{}, err
 	}
-	row := tables.Step{FlowID: k.Flow, StepName: k.Step, UserName: st.UserName, TsEpoch: t.s.now().UnixMilli()}
+	row := tables.Step{FlowID: k.Flow, StepName: name, UserName: st.UserName, TsEpoch: t.s.now().UnixMilli()}
 	err := t.s.write(ctx, "creating a step", func(w *writer) error {
 		p, err := findRun(ctx, w.queryRow, k)
 		if err != nil {
@@ -23,7 +25,7 @@ func (t *Tables) CreateStep(ctx context.Context, k tables.Key, st tables.Step) (
 		row.RunNumber, row.RunID = p.number, p.runID()
 		row.Tags, row.SystemTags = p.jsonTags()
 		_, err = w.exec(ctx, `INSERT INTO steps_v3 (flow_id, run_number, run_id, step_name, user_name, ts_epoch)
-			VALUES (?, ?, ?, ?, ?, ?)`, p.flow, p.number, nullable(p.name), k.Step, column(st.UserName), row.TsEpoch)
+			VALUES (?, ?, ?, ?, ?, ?)`, p.flow, p.number, nullable(p.name), name, column(st.UserName), row.TsEpoch)
 		return stepsConstraint.refused(err)
 	})
 	if err != nil {
