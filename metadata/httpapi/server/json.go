@@ -209,6 +209,9 @@ func hasTag(tags tables.JSON, prefix, rest string) bool {
 
 // unquote reads a valid JSON string.
 func unquote(raw []byte) string {
+	if len(raw) < 2 {
+		return ""
+	}
 	for _, c := range raw[1 : len(raw)-1] {
 		if c == '\\' {
 			var s string

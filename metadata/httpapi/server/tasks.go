@@ -16,7 +16,7 @@ func (s *Server) createStep(x *exchange) {
 		c.user = new(string)
 	}
 	k := x.key()
-	row, err := s.conf.DB.CreateStep(x.ctx, tables.Key{Flow: k.Flow, Run: k.Run},
+	row, err := s.conf.DB.CreateStep(x.ctx, k,
 		tables.Step{StepName: k.Step, UserName: c.user, Tags: c.tags, SystemTags: c.system})
 	if err != nil {
 		x.fail(err)

@@ -7,12 +7,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mf-run/mf/internal/testserver"
+	"github.com/mf-run/mf/metadata/postgres"
+	"github.com/mf-run/mf/metadata/sqlite"
 	"github.com/mf-run/mf/metadata/tables"
 )
 
@@ -118,6 +122,32 @@ func fit(got, want any) bool {
 // databases are what the wire is tested over.
 func databases(t *testing.T, test func(t *testing.T, db tables.DB, store Store)) {
 	t.Run("memory", func(t *testing.T) { test(t, newMemDB(), newMemStore()) })
+	t.Run("sqlite", func(t *testing.T) {
+		store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "metadata.db"), sqlite.Options{Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		test(t, store.Tables(), store)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		store := openPostgres(t)
+		defer store.Close()
+		test(t, store.Tables(), store)
+	})
+}
+
+func openPostgres(t testing.TB) *postgres.Store {
+	t.Helper()
+	url := testserver.Database(t)
+	store, err := postgres.OpenForMigration(t.Context(), url, postgres.Options{Now: time.Now})
+	if err == nil {
+		err = store.Migrate(t.Context(), func(tables.Migration) {})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 func overAll(t *testing.T, test func(t *testing.T, a *api)) {
@@ -209,7 +239,7 @@ func TestRuns(t *testing.T) {
 		a.want("GET", "/flows/F/runs/123456", "", 404, `{}`)
 		a.want("GET", "/flows/G/runs/"+n, "", 404, `{}`)
 		a.want("GET", "/flows/G/runs", "", 200, `[]`)
-		pgError(t, a.want("GET", "/flows/F/runs/99999999999", "", 500, ""), "22003")
+		pgError(t, a.want("GET", "/flows/F/runs/99999999999999999999", "", 500, ""), "22003")
 
 		named := `{"flow_id":"F","run_number":"argo-x","user_name":null,"ts_epoch":"<any>","tags":null,"system_tags":[],"last_heartbeat_ts":null}`
 		a.want("POST", "/flows/F/run", `{"run_number":"argo-x","system_tags":[]}`, 200, named)
