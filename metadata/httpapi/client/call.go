@@ -104,7 +104,7 @@ func (c *Client) next(k *call, t *tries, err error) (wait time.Duration, final b
 		return c.outlast(k, t, away)
 	}
 	var refused *refusal
-	if err == nil || errors.As(err, &refused) {
+	if err == nil || errors.As(err, &refused) && refused.counts() {
 		c.outage.succeeded(c.now())
 	}
 	switch {

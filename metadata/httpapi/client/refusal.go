@@ -77,6 +77,12 @@ func (r *refusal) Unwrap() error {
 	return nil
 }
 
+// counts reports whether the answer shows that the service is well. Metaflow's service answers 400 and 500 to requests that
+// it could not look into.
+func (r *refusal) counts() bool {
+	return r.status != http.StatusBadRequest && r.status < http.StatusInternalServerError
+}
+
 // refusedAs returns the refusal behind an error that has one of these statuses; nil if there is none.
 func refusedAs(err error, statuses ...int) *refusal {
 	var r *refusal

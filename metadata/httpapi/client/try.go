@@ -43,7 +43,7 @@ func (c *Client) try(ctx context.Context, k call, again bool) (answer, error) {
 	if resp.StatusCode >= 300 {
 		// What cannot be read of an error's body is missing in a message, at worst.
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxError))
-		return answer{header: resp.Header}, c.refused(k, resp, body, req.ContentLength)
+		return answer{header: resp.Header}, c.refused(ctx, k, resp, body)
 	}
 	got := answer{header: resp.Header}
 	if k.into == nil {
@@ -147,15 +147,19 @@ func (e *awayError) Error() string { return e.cause.Error() }
 func (e *awayError) Unwrap() error { return e.cause }
 
 // refused tells what an answer other than success means.
-func (c *Client) refused(k call, resp *http.Response, body []byte, size int64) error {
+func (c *Client) refused(ctx context.Context, k call, resp *http.Response, body []byte) error {
 	status := resp.StatusCode
-	r := &refusal{status: status, base: c.base, secrets: c.secrets, location: resp.Header.Get("Location"), size: size}
+	r := &refusal{
+		status: status, base: c.base, secrets: c.secrets, location: resp.Header.Get("Location"),
+		size: resp.Request.ContentLength,
+	}
 	r.code, r.message = problem(resp.Header, body)
 	switch status {
 	case http.StatusInternalServerError:
-		if !databaseAway(body) {
+		if !c.databaseAway(ctx, body) {
 			return r
 		}
+		r.message = "its database is away"
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
 		return r
@@ -201,38 +205,56 @@ func problem(h http.Header, body []byte) (code, message string) {
 	return "", excerpt(body)
 }
 
-// databaseAway reports whether an error 500 of Metaflow's service says that its database cannot be reached: of psycopg2's
-// errors, only those that are no answer of the database have no code.
-func databaseAway(body []byte) bool {
+// databaseAway reports whether an error 500 is Metaflow's service's way to say that it cannot reach its database. If the
+// answer leaves that open, the service is asked.
+func (c *Client) databaseAway(ctx context.Context, body []byte) bool {
+	if k, _ := c.service.get(); k != metaflow {
+		return false
+	}
+	away, sure := tellsDatabaseAway(body)
+	if sure {
+		return away
+	}
+	req, err := c.request(ctx, call{method: http.MethodGet, path: "/healthcheck"}, false)
+	if err != nil {
+		return false
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return true
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxError))
+	return resp.StatusCode >= 500
+}
+
+// tellsDatabaseAway reads an error 500 of Metaflow's service: of psycopg2's errors, only those that are no answer of the
+// database have no code. sure is false for other errors, some of which follow from one that was overlooked.
+func tellsDatabaseAway(body []byte) (away, sure bool) {
 	var text string
 	if json.Unmarshal(body, &text) == nil {
 		body = []byte(text) // encoded twice
 	}
 	var e struct {
 		Err struct {
-			Type string           `json:"type"`
-			Code *json.RawMessage `json:"pgcode"`
-			PG   json.RawMessage  `json:"diag"`
+			Type string          `json:"type"`
+			Code string          `json:"pgcode"`
+			Diag json.RawMessage `json:"diag"`
 		} `json:"err_msg"`
 	}
-	if json.Unmarshal(body, &e) != nil {
-		return false
+	switch {
+	case json.Unmarshal(body, &e) != nil || e.Err.Type == "" && e.Err.Diag == nil:
+		return false, false
+	case e.Err.Type == "timeout error":
+		return true, true
+	case e.Err.Code == "":
+		return e.Err.Diag != nil, true
 	}
-	if e.Err.Type == "timeout error" {
-		return true
-	}
-	var code string
-	if e.Err.Code != nil {
-		_ = json.Unmarshal(*e.Err.Code, &code)
-	}
-	if code == "" {
-		return e.Err.PG != nil
-	}
-	switch code[:min(2, len(code))] {
+	switch e.Err.Code[:min(2, len(e.Err.Code))] {
 	case "08", "53", "57", "40": // connection, resources, operator's intervention, rolled back
-		return true
+		return true, true
 	}
-	return false
+	return false, true
 }
 
 // excerpt returns the beginning of a text in one line.
