@@ -254,10 +254,12 @@ func TestStrangers(t *testing.T) {
 	m := newTeam(t)
 	p := newPlace(t, "testdata/resumable.py")
 	reader := strings.TrimSpace(p.must(p.env(), mfBinary(t), "service", "token", "create", "reader", "--role", "read", "--db", m.database))
-	for name, token := range map[string]string{"none": "", "wrong": m.token + "x", "for reading": reader} {
-		_, stderr, err := p.output(append(m.env(p), "METAFLOW_SERVICE_AUTH_KEY="+token, "TRACE=/dev/null"), mfBinary(t), "run", "resumable.py")
-		if err == nil || !strings.Contains(stderr, "access denied") || token != "" && strings.Contains(stderr, token) {
-			t.Errorf("token %s: %v, %s", name, err, tail(stderr))
+	for _, c := range []struct{ token, want string }{
+		{"", "wants a token"}, {m.token[:len(m.token)-1] + "!", "does not accept the token"}, {reader, "the token's role is read"},
+	} {
+		_, stderr, err := p.output(append(m.env(p), "METAFLOW_SERVICE_AUTH_KEY="+c.token, "TRACE=/dev/null"), mfBinary(t), "run", "resumable.py")
+		if err == nil || !strings.Contains(stderr, c.want) || c.token != "" && strings.Contains(stderr, c.token) {
+			t.Errorf("want %q: %v, %s", c.want, err, tail(stderr))
 		}
 	}
 	if got := p.must(append(m.env(p), "METAFLOW_SERVICE_AUTH_KEY="+reader), mfBinary(t), "runs", "--json"); got != "[]\n" {

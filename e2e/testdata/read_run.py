@@ -71,7 +71,7 @@ def read(directory, flow_name, run_id):
         "code": {},
     }
     if run.code:
-        out["code"] = {"script": run.code.script_name, "flowspec": run.code.flowspec, "names": sorted(run.code.tarball.getnames())}
+        out["code"] = {"script": run.code.script_name, "flowspec": str(run.code.flowspec, "utf-8"), "names": sorted(run.code.tarball.getnames())}
     names = {}
     tasks = [task for step in run for task in step]
     for task in tasks:
