@@ -134,6 +134,9 @@ func poolConfig(url string, opt Options) (*pgxpool.Config, error) {
 	config.MinConns = int32(min(opt.MinConns, opt.MaxConns))
 	config.MaxConnLifetimeJitter = 5 * time.Minute
 	config.PingTimeout = opt.ConnectTimeout
+	// Asked is a connection that was idle for as long as it takes Postgres to start anew: a write that goes nowhere could not
+	// be told from one that was done.
+	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > 100*time.Millisecond }
 	c := config.ConnConfig
 	c.ConnectTimeout = opt.ConnectTimeout
 	if c.RuntimeParams["application_name"] == "" {
@@ -210,8 +213,8 @@ func (s *Store) once(ctx context.Context, f work) error {
 		return &acquireError{err}
 	}
 	err = f(ctx, conn.Conn())
-	if err != nil && hasCode(err, readOnly) {
-		s.pool.Reset() // a former primary: others of its connections are no better
+	if err != nil && (gone(err) || hasCode(err, readOnly)) {
+		s.pool.Reset() // the server went away, or is no longer the primary: its other connections are no better
 	}
 	conn.Release() // a connection that broke, or was left in a transaction, is not kept
 	return err

@@ -310,13 +310,14 @@ func (r *recording) artifacts(flow, run string, rows []metadata.Artifact) error 
 	return nil
 }
 
-// createTask adds a task with a minted number, and its step.
+// createTask adds a task with a minted number, and before it, for those who listen, its step.
 const createTask = withRunRow + `, s AS (INSERT INTO steps_v3 (flow_id, run_number, run_id, step_name, user_name, ts_epoch, tags, system_tags)
 		SELECT $1, r.run_number, coalesce(r.run_id, r.run_number::text), $4::text, $5::text, $6::bigint, '[]', '[]' FROM r
 		WHERE NOT EXISTS (SELECT FROM steps_v3 s WHERE s.flow_id = $1 AND s.run_number = r.run_number AND s.step_name = $4)
-		ON CONFLICT DO NOTHING)
+		ON CONFLICT DO NOTHING RETURNING 1)
 	INSERT INTO tasks_v3 (flow_id, run_number, run_id, step_name, user_name, ts_epoch, last_heartbeat_ts, tags, system_tags)
 	SELECT $1, r.run_number, r.run_id, $4::text, $5::text, $6::bigint, $7::bigint, $8::jsonb, $9::jsonb FROM r
+	WHERE (SELECT count(*) FROM s) >= 0
 	RETURNING task_id`
 
 // CreateTask implements metadata.TaskMinter. A minted id is the next number of the database's tasks.

@@ -28,12 +28,13 @@ var (
 	passTask = passNumber("tasks_v3_task_id_seq", fmt.Sprint(taskWindow))
 )
 
-// createRun is the statement that adds a run, its flow and what mf knows of it; number is an expression for the columns'
-// and values' lists, empty for a minted number.
-func createRun(column, value, condition string) string {
-	return `WITH f AS (INSERT INTO flows_v3 (flow_id, ts_epoch) VALUES ($1, $3) ON CONFLICT DO NOTHING),
+// createRun is the statement that adds a run, its flow before it, and what mf knows of it; for a number that is given, its
+// column, its value, what that is compared with, and how.
+func createRun(column, value, from, more string) string {
+	return `WITH f AS (INSERT INTO flows_v3 (flow_id, ts_epoch) VALUES ($1, $3) ON CONFLICT DO NOTHING RETURNING 1),
 		r AS (INSERT INTO runs_v3 (flow_id, user_name, ts_epoch, tags, system_tags, run_id, last_heartbeat_ts` + column + `)
-			SELECT $1, $2, $3::bigint, $4::jsonb, $5::jsonb, $6, $7::bigint` + value + condition + ` RETURNING run_number),
+			SELECT $1, $2, $3::bigint, $4::jsonb, $5::jsonb, $6, $7::bigint` + value + from + " WHERE (SELECT count(*) FROM f) >= 0" + more + `
+			RETURNING run_number),
 		m AS (INSERT INTO mf.runs (flow_id, run_number, status, finished, origin, failure)
 			SELECT $1, run_number, $8::text, $9::bigint, $10::text, $11::text FROM r WHERE $8::text <> '' OR $9::bigint <> 0 OR $10::text <> '' OR $11::text <> ''
 			ON CONFLICT (flow_id, run_number) DO UPDATE SET status = excluded.status, finished = excluded.finished,
@@ -42,9 +43,9 @@ func createRun(column, value, condition string) string {
 }
 
 var (
-	createRunMinted   = createRun("", "", "")
-	createRunNumbered = createRun(", run_number", ", $12::integer", ` FROM runs_v3_run_number_seq
-		WHERE $12 <= last_value ON CONFLICT DO NOTHING`)
+	createRunMinted   = createRun("", "", "", "")
+	createRunNumbered = createRun(", run_number", ", $12::integer", " FROM runs_v3_run_number_seq",
+		" AND $12::integer <= last_value ON CONFLICT DO NOTHING")
 )
 
 // CreateRun implements metadata.Recorder. A minted id is the next number of the database's runs.

@@ -168,10 +168,15 @@ func (s *Store) Migrate(ctx context.Context, done func(tables.Migration)) error 
 	return nil
 }
 
-// lock waits for its turn. It asks again and again: a statement that waited for the lock would itself be waited for by the
-// one who makes an index concurrently.
+// lock prepares a connection for migrations and waits for its turn. It asks again and again: a statement that waited for the
+// lock would itself be waited for by the one who makes an index concurrently.
 func lock(ctx context.Context, c *pgx.Conn) error {
-	for _, text := range []string{"SET statement_timeout = 0", "SET lock_timeout = 0", "SET idle_session_timeout = 0"} {
+	for _, text := range []string{
+		"SET statement_timeout = 0", "SET lock_timeout = 0", "SET idle_session_timeout = 0",
+		// The schema "mf" would be where a user of that name makes Metaflow's tables.
+		`SELECT set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(current_schemas(false)) s WHERE s <> 'mf'), false)
+			WHERE current_schemas(false) <> ARRAY['mf'::name]`,
+	} {
 		if _, err := c.Exec(ctx, text); err != nil && !hasCode(err, "42704") { // a setting that this Postgres does not have
 			return err
 		}
