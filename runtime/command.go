@@ -137,7 +137,30 @@ func (c *command) prepare(ctx context.Context) (*exec.Cmd, error) {
 		env = append(env, key+"="+add[key])
 	}
 	cmd.Env = env
+	lookUp(cmd)
 	return cmd, nil
+}
+
+// lookUp finds the program in the PATH that it is going to have, which is not this process's own.
+func lookUp(cmd *exec.Cmd) {
+	if strings.ContainsAny(cmd.Args[0], `/\`) {
+		return
+	}
+	for _, kv := range slices.Backward(cmd.Env) {
+		path, ok := strings.CutPrefix(kv, "PATH=")
+		if !ok {
+			continue
+		}
+		for _, dir := range filepath.SplitList(path) {
+			file := filepath.Join(dir, cmd.Args[0])
+			info, err := os.Stat(file)
+			if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 && filepath.IsAbs(file) {
+				cmd.Path, cmd.Err = file, nil
+				return
+			}
+		}
+		return
+	}
 }
 
 // placeholders are the texts for {item}, {index} and {parameter}: a string as it is, other values as JSON.

@@ -66,7 +66,9 @@ func variables() []variable {
 		{stores.EnvS3Endpoint, ""},
 		{stores.EnvGSEndpoint, ""},
 		{stores.EnvAzureEndpoint, ""},
+		{stores.EnvAzureAccount, ""},
 		{stores.EnvAzureKey, ""},
+		{stores.EnvAzureSAS, ""},
 	}
 }
 

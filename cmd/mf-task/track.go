@@ -108,38 +108,17 @@ func (t *tracker) decide(status metadata.Status, failure string) {
 func (t *tracker) close(stop context.Context) {
 	t.beating()
 	t.beats.Wait()
-	delivered := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go func() {
-		err := t.queue.Close()
-		if err == nil && t.fate != nil {
-			err = t.settle(ctx, *t.fate)
-		}
-		delivered <- err
-	}()
-	var hurry <-chan time.Time
-	stopped := stop.Done()
-	for {
-		select {
-		case err := <-delivered:
-			if err != nil {
-				t.undelivered(err)
-			}
-			return
-		case <-stopped:
-			stopped = nil
-			hurry = time.After(stoppedPatience)
-		case <-hurry:
-			t.undelivered(errors.New("there was no time left"))
-			return
-		}
+	defer context.AfterFunc(stop, func() { time.AfterFunc(stoppedPatience, cancel) })()
+	err := t.queue.CloseContext(ctx)
+	if err == nil && t.fate != nil {
+		err = t.settle(ctx, *t.fate)
 	}
-}
-
-func (t *tracker) undelivered(err error) {
-	t.warn("the metadata of this task could not be delivered: %v; the datastore has it, and \"mf repair %s/%s\" delivers it from there",
-		err, t.flow, t.run)
+	if err != nil {
+		t.warn("the metadata of this task could not be delivered: %v; the datastore has it, and \"mf repair %s/%s\" delivers it from there",
+			err, t.flow, t.run)
+	}
 }
 
 // settle records what the run has come to.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/azure"
 	"github.com/mf-run/mf/datastore/gs"
 	"github.com/mf-run/mf/datastore/local"
 	"github.com/mf-run/mf/datastore/s3"
@@ -38,8 +39,11 @@ const (
 	EnvGSEndpoint = "STORAGE_EMULATOR_HOST"
 	// EnvAzureEndpoint is Metaflow's name for the URL of a storage account's blob service.
 	EnvAzureEndpoint = "METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT"
-	// EnvAzureKey is a key of the account; without one, Azure's default credentials are used.
-	EnvAzureKey = "AZURE_STORAGE_KEY"
+	// EnvAzureAccount is the account's name, EnvAzureKey a key of it, EnvAzureSAS a shared access signature: the names of
+	// Azure's own command line. Without key and signature, Azure's default credentials are used.
+	EnvAzureAccount = "AZURE_STORAGE_ACCOUNT"
+	EnvAzureKey     = "AZURE_STORAGE_KEY"
+	EnvAzureSAS     = "AZURE_STORAGE_SAS_TOKEN"
 )
 
 // OpenDatastore opens the datastore at root: one of Schemes, or an absolute path. env reads an environment variable;
@@ -67,6 +71,11 @@ func OpenDatastore(ctx context.Context, root string, env func(string) string, op
 			endpoint = "http://" + endpoint
 		}
 		return gs.Open(ctx, root, gs.Options{Endpoint: endpoint, Patience: opt.Patience, Notify: opt.Notify})
+	case "azure":
+		return azure.Open(ctx, root, azure.Options{
+			Endpoint: env(EnvAzureEndpoint), Account: env(EnvAzureAccount), Key: env(EnvAzureKey), SAS: env(EnvAzureSAS),
+			Patience: opt.Patience, Notify: opt.Notify, Now: opt.Now,
+		})
 	}
 	return nil, fmt.Errorf("datastore %q: there is no kind %q; it should be %s", root, scheme, Schemes)
 }

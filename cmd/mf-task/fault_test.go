@@ -1,0 +1,299 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mf-run/mf/internal/testserver"
+	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/metadata"
+)
+
+const sleepyFlow = `
+from metaflow import FlowSpec, retry, step
+import os, signal, sys, time
+
+class Sleepy(FlowSpec):
+    @step
+    def start(self):
+        self.before = 1
+        if os.environ.get("STUBBORN"):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("sleeping", flush=True)
+        for _ in range(600):
+            time.sleep(0.1)
+            if os.path.exists(os.environ.get("WAKE", "/nowhere/wake")):
+                break
+        print("awake")
+        self.next(self.end)
+
+    @retry(times=1, minutes_between_retries=0)
+    @step
+    def end(self):
+        if os.environ.get("FAIL"):
+            raise ValueError("not today")
+
+if __name__ == "__main__":
+    Sleepy()
+`
+
+// TestLiveLogs reads the log of a task that still runs.
+func TestLiveLogs(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", sleepyFlow)
+	wake := filepath.Join(t.TempDir(), "wake")
+	task := s.start("start", "", 0, "WAKE="+wake)
+	eventually(t, "the log of the running task", func() bool { return s.log("start", "t", 0) == "sleeping\n" })
+	if err := os.WriteFile(wake, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code := task.code(); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, &task.stderr)
+	}
+	if got := s.log("start", "t", 0); got != "sleeping\nawake\n" {
+		t.Errorf("log %q", got)
+	}
+	if got := task.stdout.String(); got != "sleeping\nawake\n" {
+		t.Errorf("stdout %q", got)
+	}
+}
+
+// TestStop has tasks end on SIGTERM: in order, after the grace, and at once.
+func TestStop(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		env   []string
+		twice bool
+		most  time.Duration
+	}{
+		{"in order", nil, false, 10 * time.Second},
+		{"after the grace", []string{"STUBBORN=1", envGrace + "=1"}, false, 10 * time.Second},
+		{"at once", []string{"STUBBORN=1", envGrace + "=60s"}, true, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := deploy(t, testserver.NewBucket(t), "flow.py", sleepyFlow)
+			s.env = append(s.env, c.env...)
+			db, service := serve(t)
+			task := s.start("start", "", 0, ir.EnvServiceURL+"="+service.URL)
+			eventually(t, "the log of the running task", func() bool { return s.log("start", "t", 0) == "sleeping\n" })
+			begin := time.Now()
+			task.signal()
+			if c.twice {
+				time.Sleep(300 * time.Millisecond)
+				task.signal()
+			}
+			if code := task.code(); code != 143 {
+				t.Errorf("exit code %d, want 143\n%s", code, &task.stderr)
+			}
+			if took := time.Since(begin); took > c.most {
+				t.Errorf("it took %s to end", took)
+			}
+			if state := s.state("start", "t"); state.Status != "failed" {
+				t.Errorf("the task stands at %+v", state)
+			}
+			if !strings.HasPrefix(s.log("start", "t", 0), "sleeping\n") {
+				t.Errorf("log %q", s.log("start", "t", 0))
+			}
+			run, err := db.Run(t.Context(), "Sleepy", "prod-1")
+			if err != nil || run.Status != metadata.Interrupted {
+				t.Errorf("the run is %+v, %v", run, err)
+			}
+		})
+	}
+}
+
+// TestAttempts follows a run through a failed attempt, a final failure, and a restart by hand.
+func TestAttempts(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", sleepyFlow)
+	db, service := serve(t)
+	s.env = append(s.env, ir.EnvServiceURL+"="+service.URL, "WAKE=/")
+	status := func(want metadata.Status, failure string) {
+		t.Helper()
+		run, err := db.Run(t.Context(), "Sleepy", "prod-1")
+		if err != nil || run.Status != want || run.Failure != failure {
+			t.Errorf("the run is %s, %q, %v; want %s, %q", run.Status, run.Failure, err, want, failure)
+		}
+	}
+	s.run(0, "start", "", 0)
+	status(metadata.Running, "")
+	s.run(exitFailed, "end", "", 0, "FAIL=1")
+	status(metadata.Running, "")
+	failed := s.run(exitFailed, "end", "", 1, "FAIL=1")
+	status(metadata.Failed, "end: ValueError: not today")
+	if !strings.Contains(failed.stderr.String(), "mf-task: step end failed: ValueError: not today") {
+		t.Errorf("stderr %s", &failed.stderr)
+	}
+	if log := s.log("end", "t", 1); !strings.Contains(log, "Traceback") || !strings.Contains(log, "not today") {
+		t.Errorf("log %q", log)
+	}
+	s.run(0, "end", "", 0)
+	status(metadata.Succeeded, "")
+	if state := s.state("end", "t"); state.Attempt != 2 || state.Status != "succeeded" {
+		t.Errorf("end stands at %+v, want its third attempt", state)
+	}
+}
+
+// TestNoService has a task succeed although nobody takes its metadata.
+func TestNoService(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", sleepyFlow)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	task := s.run(0, "start", "", 0, ir.EnvServiceURL+"="+gone.URL, envPatience+"=1", "WAKE=/")
+	if text := task.stderr.String(); !strings.Contains(text, "mf repair Sleepy/prod-1") {
+		t.Errorf("stderr %s", text)
+	}
+}
+
+// TestOutage has the datastore go away and come back while a task runs and while it ends.
+func TestOutage(t *testing.T) {
+	server := testserver.StartS3(t)
+	s := deploy(t, server.Bucket(t), "flow.py", sleepyFlow)
+	wake := filepath.Join(t.TempDir(), "wake")
+	task := s.start("start", "", 0, "WAKE="+wake)
+	eventually(t, "the log of the running task", func() bool { return s.log("start", "t", 0) == "sleeping\n" })
+	server.Stop()
+	if err := os.WriteFile(wake, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second)
+	server.Start()
+	if code := task.code(); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, &task.stderr)
+	}
+	if got := s.log("start", "t", 0); got != "sleeping\nawake\n" {
+		t.Errorf("log %q", got)
+	}
+}
+
+// archive makes a package with one member.
+func archive(t *testing.T, h tar.Header, body string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	zip := gzip.NewWriter(&b)
+	w := tar.NewWriter(zip)
+	h.Size, h.Mode = int64(len(body)), 0o644
+	if err := w.WriteHeader(&h); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	zip.Close()
+	return b.Bytes()
+}
+
+// TestBadSurroundings has each thing that may be wrong around a task end it with words that say which.
+func TestBadSurroundings(t *testing.T) {
+	server := testserver.StartS3(t)
+	bucket := server.Bucket(t)
+	s := deploy(t, bucket, "flow.py", sleepyFlow)
+	outside := filepath.Join(t.TempDir(), "outside")
+	save := func(data []byte) string {
+		digest, err := s.store.SaveRaw(t.Context(), "Sleepy", data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ir.EnvPackage + "=" + digest
+	}
+	damaged := save([]byte("the bytes that were meant"))
+	digest := strings.TrimPrefix(damaged, ir.EnvPackage+"=")
+	file := filepath.Join(server.Root, bucket.Name, "team", "Sleepy", "data", digest[:2], digest)
+	if err := os.WriteFile(file, []byte("the bytes that are there!"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		env  []string
+		say  []string
+	}{
+		{"no datastore", []string{ir.EnvDatastore + "="}, []string{ir.EnvDatastore, "s3://BUCKET"}},
+		{"no kind", []string{ir.EnvDatastore + "=ftp://x/y"}, []string{"ftp", "s3://BUCKET"}},
+		{"no bucket", []string{ir.EnvDatastore + "=s3://no-such-bucket-here/x"}, []string{"no-such-bucket-here", "does not exist"}},
+		{"wrong credentials", []string{"AWS_SECRET_ACCESS_KEY=wrong"}, []string{"check AWS_SECRET_ACCESS_KEY"}},
+		{"no digest", []string{ir.EnvPackage + "=abc"}, []string{ir.EnvPackage, "40 hex digits"}},
+		{"no package", []string{ir.EnvPackage + "=" + strings.Repeat("0", 40)}, []string{"not found", ir.EnvPackage}},
+		{"damaged package", []string{damaged}, []string{"corrupt"}},
+		{"path above", []string{save(archive(t, tar.Header{Name: "../outside"}, "x"))}, []string{"../outside"}},
+		{"absolute path", []string{save(archive(t, tar.Header{Name: outside}, "x"))}, []string{"outside"}},
+		{"link", []string{save(archive(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, ""))}, []string{"link"}},
+		{"not an archive", []string{save([]byte("hello"))}, []string{"not a sound code package"}},
+		{"no flow", []string{save(archive(t, tar.Header{Name: "a.py"}, "x"))}, []string{".mf_meta"}},
+		{"bad grace", []string{envGrace + "=soon"}, []string{envGrace, "10m"}},
+		{"bad branch", []string{ir.EnvPackage + "=" + s.digest, ir.EnvServiceURL + "=nonsense"}, []string{ir.EnvServiceURL}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			task := s.start("start", "", 0, append(c.env, "WAKE=/")...)
+			code := task.code()
+			if code != exitFailed && code != exitUsage {
+				t.Errorf("exit code %d", code)
+			}
+			text := task.stderr.String()
+			for _, say := range c.say {
+				if !strings.Contains(text, say) {
+					t.Errorf("it does not say %q: %s", say, text)
+				}
+			}
+			if strings.Contains(text, "bug") || strings.Contains(text, "goroutine") || strings.Contains(text, "test-secret") {
+				t.Errorf("stderr %s", text)
+			}
+		})
+	}
+	if _, err := os.Stat(outside); err == nil {
+		t.Error("a package wrote outside its folder")
+	}
+}
+
+// TestNoPython records why a step could not start, for whoever reads the log.
+func TestNoPython(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", sleepyFlow)
+	s.run(0, "start", "", 0, "WAKE=/")
+	task := s.run(exitFailed, "end", "", 0, envPython+"=python9")
+	for _, text := range []string{task.stderr.String(), s.log("end", "t", 0)} {
+		if !strings.Contains(text, "the container has no python9") {
+			t.Errorf("it does not say that there is no Python: %q", text)
+		}
+	}
+	if state := s.state("end", "t"); state.Status != "failed" {
+		t.Errorf("end stands at %+v", state)
+	}
+	s.run(0, "end", "", 1)
+}
+
+const leavingFlow = `
+from metaflow import FlowSpec, step
+import os, sys
+
+if os.environ.get("LEAVE"):
+    print("no licence for this machine", file=sys.stderr, flush=True)
+    os._exit(9)
+
+class Leaving(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    Leaving()
+`
+
+// TestFlowEndsItsProcess records what a flow printed that ends its process while it is loaded.
+func TestFlowEndsItsProcess(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", leavingFlow)
+	s.run(0, "start", "", 0)
+	s.run(exitFailed, "end", "", 0, "LEAVE=1")
+	log := s.log("end", "t", 0)
+	if !strings.Contains(log, "no licence for this machine") || !strings.Contains(log, "while it was loaded") {
+		t.Errorf("log %q", log)
+	}
+}
