@@ -145,10 +145,10 @@ func TestBuildHoldsLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.NewChaCha8([32]byte{})
-	if _, err := io.CopyN(f, random, 96<<20); err != nil {
+	if _, err := io.CopyN(f, random, 32<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Truncate(400 << 20); err != nil {
+	if err := f.Truncate(200 << 20); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
@@ -159,7 +159,7 @@ func TestBuildHoldsLittle(t *testing.T) {
 	if used := after.TotalAlloc - before.TotalAlloc; used > 16<<20 {
 		t.Errorf("%d MiB were allocated", used>>20)
 	}
-	if p.Size < 96<<20 {
+	if p.Size < 32<<20 {
 		t.Errorf("the archive has %d bytes", p.Size)
 	}
 	in, err := os.Open(p.Path())

@@ -2,7 +2,6 @@ package codepackage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -141,48 +140,6 @@ func moveUp(staging, dir string) error {
 		if err := os.Rename(filepath.Join(staging, e.Name()), filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// Load reads the manifest and the flow of a package of mf that has been unpacked into dir.
-func Load(dir string) (*Manifest, []byte, error) {
-	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(ManifestFile)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("reading the code package: mf did not make it, for it has no %s", ManifestFile)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the code package: %w", err)
-	}
-	m, err := readManifest(data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the code package: %w", err)
-	}
-	flow, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(IRFile)))
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the code package: %w", err)
-	}
-	return m, flow, nil
-}
-
-func readManifest(data []byte) (*Manifest, error) {
-	var m Manifest
-	if err := decode(ManifestFile, data, &m); err != nil {
-		return nil, err
-	}
-	switch {
-	case m.Version > manifestVersion:
-		return nil, fmt.Errorf("it was made by mf %s, which is newer than this one; use that version", m.MF)
-	case m.Version < 1 || !filepath.IsLocal(filepath.FromSlash(m.Entry)):
-		return nil, fmt.Errorf("%w: %s has version %d and entry %q", ErrUnsound, ManifestFile, m.Version, m.Entry)
-	}
-	return &m, nil
-}
-
-// decode reads one of the layout's JSON files.
-func decode(name string, data []byte, into any) error {
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUnsound, name, err)
 	}
 	return nil
 }

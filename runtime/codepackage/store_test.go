@@ -118,7 +118,7 @@ func TestFetchRefuses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			backend := memory.New(time.Now)
 			store := datastore.New(backend)
-			if test.want != datastore.ErrNotFound {
+			if !errors.Is(test.want, datastore.ErrNotFound) {
 				key := "Flow/data/" + test.digest[:2] + "/" + test.digest
 				err := backend.Put(t.Context(), key, bytes.NewReader(test.data), datastore.PutOptions{Meta: []byte(`{"cas_raw": true, "cas_version": 1}`)})
 				if err != nil {
