@@ -31,12 +31,12 @@ func (s *Store) SaveInclude(ctx context.Context, flow, file string, isText bool,
 		return nil, fmt.Errorf("including a file: %w", err)
 	}
 	defer f.Close()
-	digest, size, err := digestOf(ctx, f)
+	sum, err := sumFile(ctx, f)
 	if err != nil {
 		return nil, fmt.Errorf("including %s: %w", file, err)
 	}
-	key := "data/" + flow + "/" + digest
-	if err := s.putInclude(ctx, key, f, digest); err != nil {
+	key := "data/" + flow + "/" + sum.digest
+	if err := s.putInclude(ctx, key, f, sum); err != nil {
 		return nil, fmt.Errorf("including %s: %w", file, err)
 	}
 	var enc any
@@ -45,11 +45,11 @@ func (s *Store) SaveInclude(ctx context.Context, flow, file string, isText bool,
 	}
 	return map[string]any{
 		"type": includeV2, "url": s.rootURL() + "/" + key, "is_text": isText, "encoding": enc,
-		"note": includeNote, "sub-type": includeUploaded, "size": size,
+		"note": includeNote, "sub-type": includeUploaded, "size": sum.size,
 	}, nil
 }
 
-func (s *Store) putInclude(ctx context.Context, key string, f io.ReadSeeker, digest string) error {
+func (s *Store) putInclude(ctx context.Context, key string, f io.ReadSeeker, sum fileSum) error {
 	if s.isKnown(key) {
 		return nil
 	}
@@ -61,7 +61,7 @@ func (s *Store) putInclude(ctx context.Context, key string, f io.ReadSeeker, dig
 		return err
 	}
 	if !exists {
-		if err := s.putFile(ctx, key, f, digest, nil); err != nil {
+		if err := s.putFile(ctx, key, f, sum, nil); err != nil {
 			return err
 		}
 	}
@@ -89,15 +89,15 @@ func (s *Store) OpenInclude(ctx context.Context, descriptor map[string]any) (io.
 	if !ok {
 		return nil, fmt.Errorf("included file %s lies outside of the datastore %s: %w", url, s.rootURL(), ErrNotFound)
 	}
-	body, _, err := s.b.Get(ctx, key)
-	if err != nil {
-		return nil, fmt.Errorf("opening included file %s: %w", url, err)
-	}
 	digest := path.Base(key)
 	if !isDigest(digest) || !packed {
 		digest = ""
 	}
-	return newBlobReader(body, key, digest, !packed), nil
+	r, err := s.openBlob(ctx, key, digest, func([]byte) (bool, error) { return !packed, nil })
+	if err != nil {
+		return nil, fmt.Errorf("opening included file %s: %w", url, err)
+	}
+	return r, nil
 }
 
 // IncludeRoot returns the root of the datastore that an included file was stored in, as a url such as

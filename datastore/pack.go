@@ -2,6 +2,8 @@ package datastore
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha1"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -20,10 +22,8 @@ const (
 	// maxStored is the size up to which a blob is put into its gzip envelope without being compressed: the file would
 	// take one block of the disk either way, and setting up a compressor costs more than all the rest.
 	maxStored = 1 << 10
-	// maxInMemory is the size up to which a blob is packed in memory before it is written.
-	maxInMemory = 1 << 20
-	// packChunk is the piece in which larger blobs are packed.
-	packChunk = 128 << 10
+	// maxInMemory is the size up to which a blob is packed in memory, as one gzip member, before it is written.
+	maxInMemory = memberSize
 )
 
 // Compressors hold almost a megabyte of tables, so they are used again.
@@ -70,48 +70,206 @@ func packStored(buf *bytes.Buffer, data []byte) {
 	buf.Write(b)
 }
 
-// packReader reads as the gzip stream of its source, of which it holds a piece at a time.
+// packReader reads as the gzip file of a large blob, which it packs ahead of its reader, a bounded number of members at a
+// time.
 type packReader struct {
-	src   io.Reader
-	gz    *gzip.Writer
-	out   bytes.Buffer
-	chunk []byte
-	done  bool
+	p       pipeline
+	started bool
+	current *block
+	rest    []byte // of current
+	err     error
 }
 
-func newPackReader(src io.Reader) *packReader {
-	r := &packReader{src: src, gz: packers.Get().(*gzip.Writer), chunk: make([]byte, packChunk)}
-	r.gz.Reset(&r.out)
+// packBytes packs data, which must not change meanwhile.
+func packBytes(data []byte) *packReader {
+	r := &packReader{}
+	r.p.produce = func(b *block) error {
+		if len(data) == 0 {
+			return io.EOF
+		}
+		n := min(len(data), memberSize)
+		b.data, data = data[:n], data[n:]
+		return nil
+	}
+	r.p.work = func(b *block, t *tools) error {
+		b.sum = crc32.ChecksumIEEE(b.data)
+		b.packed = t.packMember(b.packed, b.data, b.sum)
+		return nil
+	}
 	return r
 }
 
-func (r *packReader) Read(p []byte) (int, error) {
-	for r.out.Len() == 0 {
-		if r.done {
-			return 0, io.EOF
-		}
-		r.out.Reset()
-		n, err := r.src.Read(r.chunk)
-		if _, err := r.gz.Write(r.chunk[:n]); err != nil {
-			return 0, err
-		}
+// errChanged says that a file is not what its digest was made of.
+var errChanged = errors.New("the file was changed while it was stored")
+
+// packFile packs a large file, from where it stands, and fails if it is not the one that was summed. The CRCs, which the
+// members need in any case, stand in for a second digest: they show an accident, if not a forgery.
+func packFile(src io.Reader, sum fileSum) *packReader {
+	r := &packReader{}
+	var read int64
+	r.p.produce = func(b *block) error {
+		n, err := readFull(src, b.space)
+		read += int64(n)
 		switch {
-		case errors.Is(err, io.EOF):
-			r.done = true
-			if err := r.gz.Close(); err != nil {
-				return 0, err
-			}
 		case err != nil:
-			return 0, err
+			return err
+		case read > sum.size || n < len(b.space) && read != sum.size:
+			return errChanged
+		case n == 0:
+			return io.EOF
 		}
+		b.data = b.space[:n]
+		return nil
 	}
-	return r.out.Read(p)
+	r.p.work = func(b *block, t *tools) error {
+		b.sum = crc32.ChecksumIEEE(b.data)
+		if b.sum != sum.sums[b.index] {
+			return errChanged
+		}
+		b.packed = t.packMember(b.packed, b.data, b.sum)
+		return nil
+	}
+	return r
 }
 
-// Close gives the compressor back. The reader must not be used after it.
+// fill makes sure that there is something to read.
+func (r *packReader) fill() error {
+	if r.err != nil {
+		return r.err
+	}
+	if !r.started {
+		r.started = true
+		r.p.start()
+	}
+	for len(r.rest) == 0 {
+		if r.current != nil {
+			r.p.give(r.current)
+			r.current = nil
+		}
+		b, err := r.p.next()
+		if err != nil {
+			r.err = err
+			return err
+		}
+		r.current, r.rest = b, b.packed
+	}
+	return nil
+}
+
+func (r *packReader) Read(p []byte) (int, error) {
+	if err := r.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo.
+func (r *packReader) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		if err := r.fill(); err != nil {
+			if errors.Is(err, io.EOF) {
+				return written, nil
+			}
+			return written, err
+		}
+		n, err := w.Write(r.rest)
+		written += int64(n)
+		r.rest = r.rest[n:]
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// Close ends the packing. Afterwards, the source is not used any more.
 func (r *packReader) Close() {
-	packers.Put(r.gz)
-	r.gz = nil
+	if r.err == nil || errors.Is(r.err, io.EOF) {
+		r.err = errors.New("read after close")
+	}
+	if r.current != nil {
+		r.p.give(r.current)
+		r.current = nil
+	}
+	if r.started {
+		r.started = false
+		r.p.close()
+	}
+	r.rest = nil
+}
+
+// fileSum is what a first reading of a file finds out.
+type fileSum struct {
+	digest string
+	size   int64    // in bytes
+	sums   []uint32 // the CRC of each member to be
+	small  []byte   // the file, if it is packed in memory
+}
+
+// sumFile reads a file to its end.
+func sumFile(ctx context.Context, f io.Reader) (fileSum, error) {
+	start := make([]byte, 4<<10)
+	n, err := readFull(f, start)
+	if err == nil && n == len(start) {
+		start = append(start, make([]byte, maxInMemory+1-n)...)
+		var more int
+		more, err = readFull(f, start[n:])
+		n += more
+	}
+	if err != nil {
+		return fileSum{}, err
+	}
+	if n <= maxInMemory {
+		return fileSum{digest: Digest(start[:n]), size: int64(n), small: start[:n]}, ctx.Err()
+	}
+	return sumLarge(ctx, io.MultiReader(bytes.NewReader(start), f))
+}
+
+// readFull is io.ReadFull without an error at the end of the file.
+func readFull(r io.Reader, p []byte) (int, error) {
+	n, err := io.ReadFull(r, p)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return n, err
+}
+
+// sumLarge is sumFile where reading and the digest, which takes most of the time, go side by side.
+func sumLarge(ctx context.Context, f io.Reader) (s fileSum, err error) {
+	p := pipeline{
+		produce: func(b *block) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n, err := readFull(f, b.space)
+			if b.data = b.space[:n]; n == 0 && err == nil {
+				err = io.EOF
+			}
+			return err
+		},
+		work: func(b *block, _ *tools) error {
+			b.sum = crc32.ChecksumIEEE(b.data)
+			return nil
+		},
+	}
+	p.start()
+	defer p.close()
+	total := sha1.New()
+	for {
+		b, err := p.next()
+		if errors.Is(err, io.EOF) {
+			s.digest = hex.EncodeToString(total.Sum(nil))
+			return s, nil
+		}
+		if err != nil {
+			return fileSum{}, err
+		}
+		total.Write(b.data)
+		s.sums = append(s.sums, b.sum)
+		s.size += int64(len(b.data))
+		p.give(b)
+	}
 }
 
 // expectReader fails at the end of r if the bytes are not those of digest.
@@ -125,7 +283,7 @@ func (e *expectReader) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
 	e.sum.Write(p[:n])
 	if errors.Is(err, io.EOF) && hex.EncodeToString(e.sum.Sum(nil)) != e.digest {
-		err = errors.New("the file was changed while it was stored")
+		err = errChanged
 	}
 	return n, err
 }

@@ -6,9 +6,9 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -57,61 +57,77 @@ func Digest(data []byte) string {
 // written again.
 func (s *Store) SaveBytes(ctx context.Context, flow string, data []byte) (string, error) {
 	digest := Digest(data)
-	return digest, s.save(ctx, flow, digest, func(key string) error {
-		opt := PutOptions{Meta: metaGzip}
-		if len(data) > maxInMemory {
-			r := newPackReader(bytes.NewReader(data))
-			defer r.Close()
-			return s.b.Put(ctx, key, r, opt)
-		}
-		buf := packBuffers.Get().(*bytes.Buffer)
-		defer packBuffers.Put(buf)
-		buf.Reset()
-		pack(buf, data)
-		return s.b.Put(ctx, key, bytes.NewReader(buf.Bytes()), opt)
-	})
+	return digest, s.save(ctx, flow, digest, len(data), func(key string) error { return s.putBytes(ctx, key, data, metaGzip) })
+}
+
+// putBytes packs data into an object.
+func (s *Store) putBytes(ctx context.Context, key string, data, meta []byte) error {
+	if len(data) > maxInMemory {
+		r := packBytes(data)
+		defer r.Close()
+		return s.b.Put(ctx, key, r, PutOptions{Meta: meta})
+	}
+	buf := packBuffers.Get().(*bytes.Buffer)
+	defer packBuffers.Put(buf)
+	buf.Reset()
+	pack(buf, data)
+	return s.putSmall(ctx, key, buf.Bytes(), meta)
+}
+
+// putSmall writes a small object whose key stands for its bytes.
+func (s *Store) putSmall(ctx context.Context, key string, body, meta []byte) error {
+	if o, ok := s.b.(OncePutter); ok {
+		return o.PutOnce(ctx, key, body, meta)
+	}
+	return s.b.Put(ctx, key, bytes.NewReader(body), PutOptions{Meta: meta})
 }
 
 // SaveRaw stores data as it is, as code packages are, and returns its digest.
 func (s *Store) SaveRaw(ctx context.Context, flow string, data []byte) (string, error) {
 	digest := Digest(data)
-	return digest, s.save(ctx, flow, digest, func(key string) error {
+	return digest, s.save(ctx, flow, digest, len(data), func(key string) error {
+		if len(data) <= maxInMemory {
+			return s.putSmall(ctx, key, data, metaRaw)
+		}
 		return s.b.Put(ctx, key, bytes.NewReader(data), PutOptions{Meta: metaRaw})
 	})
 }
 
-// SaveFile is SaveBytes for the content of a file, which is read twice and never held in memory. It also returns the
-// file's size in bytes. A file that changes meanwhile is an error.
+// SaveFile is SaveBytes for the content of a file. It also returns the file's size in bytes. A file of over 256 KiB is
+// read twice and never held in memory; that it changes meanwhile is an error.
 func (s *Store) SaveFile(ctx context.Context, flow, path string) (digest string, size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, fmt.Errorf("storing a file: %w", err)
 	}
 	defer f.Close()
-	digest, size, err = digestOf(ctx, f)
+	sum, err := sumFile(ctx, f)
 	if err != nil {
 		return "", 0, fmt.Errorf("storing %s: %w", path, err)
 	}
-	err = s.save(ctx, flow, digest, func(key string) error { return s.putFile(ctx, key, f, digest, metaGzip) })
+	err = s.save(ctx, flow, sum.digest, int(sum.size), func(key string) error { return s.putFile(ctx, key, f, sum, metaGzip) })
 	if err != nil {
 		return "", 0, fmt.Errorf("storing %s: %w", path, err)
 	}
-	return digest, size, nil
+	return sum.digest, sum.size, nil
 }
 
-// putFile packs f, whose digest is known, into an object.
-func (s *Store) putFile(ctx context.Context, key string, f io.ReadSeeker, digest string, meta []byte) error {
+// putFile packs f, which was summed, into an object.
+func (s *Store) putFile(ctx context.Context, key string, f io.ReadSeeker, sum fileSum, meta []byte) error {
+	if sum.size <= maxInMemory {
+		return s.putBytes(ctx, key, sum.small, meta)
+	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	r := newPackReader(&expectReader{r: f, sum: sha1.New(), digest: digest})
+	r := packFile(f, sum)
 	defer r.Close()
 	return s.b.Put(ctx, key, r, PutOptions{Meta: meta})
 }
 
-// save makes sure that a blob is there; put writes it under its key. Two saves of the same blob wait for each other, so
-// that it is written, with one kind of metadata, once.
-func (s *Store) save(ctx context.Context, flow, digest string, put func(key string) error) error {
+// save makes sure that a blob of size bytes is there; put writes it under its key. Two saves of the same blob wait for
+// each other, so that it is written, with one kind of metadata, once.
+func (s *Store) save(ctx context.Context, flow, digest string, size int, put func(key string) error) error {
 	key, err := blobKey(flow, digest)
 	if err != nil {
 		return err
@@ -145,7 +161,10 @@ func (s *Store) save(ctx context.Context, flow, digest string, put func(key stri
 	if err := s.ensureFormat(ctx); err != nil {
 		return err
 	}
-	exists, err := s.b.Exists(ctx, key)
+	exists, err := false, error(nil)
+	if _, once := s.b.(OncePutter); !once || size > maxInMemory {
+		exists, err = s.b.Exists(ctx, key)
+	}
 	if err == nil && !exists {
 		err = put(key)
 	}
@@ -205,16 +224,11 @@ func (s *Store) Open(ctx context.Context, flow, digest string) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	body, meta, err := s.b.Get(ctx, key)
+	r, err := s.openBlob(ctx, key, digest, parseBlobMeta)
 	if err != nil {
 		return nil, fmt.Errorf("loading blob %s: %w", digest, err)
 	}
-	raw, err := parseBlobMeta(meta)
-	if err != nil {
-		body.Close()
-		return nil, fmt.Errorf("loading blob %s: %w", digest, err)
-	}
-	return newBlobReader(body, key, digest, raw), nil
+	return r, nil
 }
 
 // parseBlobMeta reports whether a blob with this metadata is stored as it is. No metadata means gzip.
@@ -244,7 +258,7 @@ func (s *Store) Import(ctx context.Context, from *Store, flow, digest string) er
 	if from == s {
 		return nil
 	}
-	return s.save(ctx, flow, digest, func(key string) error {
+	return s.save(ctx, flow, digest, math.MaxInt, func(key string) error {
 		if l, ok := s.b.(Linker); ok {
 			if ok, err := l.LinkFrom(ctx, from.b, key); ok || err != nil {
 				return err
@@ -283,22 +297,4 @@ func checkName(what, name string) error {
 		return fmt.Errorf("invalid %s %q: it must not hold a slash", what, name)
 	}
 	return CheckPrefix(name)
-}
-
-// digestOf reads r to its end.
-func digestOf(ctx context.Context, r io.Reader) (digest string, size int64, err error) {
-	sum := sha1.New()
-	for {
-		if err := ctx.Err(); err != nil {
-			return "", 0, err
-		}
-		n, err := io.CopyN(sum, r, 8<<20)
-		size += n
-		if errors.Is(err, io.EOF) {
-			return hex.EncodeToString(sum.Sum(nil)), size, nil
-		}
-		if err != nil {
-			return "", 0, err
-		}
-	}
 }

@@ -322,12 +322,13 @@ func TestSaveFileIsBoundedInMemory(t *testing.T) {
 // changingBackend changes a file while it is being stored.
 type changingBackend struct {
 	datastore.Backend
-	path string
+	path    string
+	content []byte
 }
 
 func (c changingBackend) Put(ctx context.Context, key string, body io.Reader, opt datastore.PutOptions) error {
 	if strings.Contains(key, "/data/") {
-		if err := os.WriteFile(c.path, []byte("changed"), 0o600); err != nil {
+		if err := os.WriteFile(c.path, c.content, 0o600); err != nil {
 			return err
 		}
 	}
@@ -336,16 +337,32 @@ func (c changingBackend) Put(ctx context.Context, key string, body io.Reader, op
 
 func TestSaveFileThatChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
+	large := randomBytes(3 << 20)
+	for name, changed := range map[string][]byte{
+		"shorter": []byte("changed"), "longer": append(bytes.Clone(large), 0), "other bytes": append(bytes.Clone(large[1:]), 1), "empty": {},
+		"cut at a member": large[:2<<20],
+	} {
+		check(t, os.WriteFile(path, large, 0o600))
+		b := changingBackend{memory.New(nil), path, changed}
+		_, _, err := datastore.New(b).SaveFile(t.Context(), "F", path)
+		if err == nil || !strings.Contains(err.Error(), "changed while") {
+			t.Errorf("%s: SaveFile = %v", name, err)
+		}
+		if ok, err := datastore.New(b).Has(t.Context(), "F", datastore.Digest(large)); ok || err != nil {
+			t.Errorf("%s: Has = %v, %v", name, ok, err)
+		}
+	}
+	// A small file is stored as it was read.
 	check(t, os.WriteFile(path, []byte("before"), 0o600))
-	b := changingBackend{memory.New(nil), path}
-	_, _, err := datastore.New(b).SaveFile(t.Context(), "F", path)
-	if err == nil || !strings.Contains(err.Error(), "changed while") {
-		t.Errorf("SaveFile = %v", err)
+	s := datastore.New(changingBackend{memory.New(nil), path, []byte("after")})
+	digest, size, err := s.SaveFile(t.Context(), "F", path)
+	if err != nil || digest != datastore.Digest([]byte("before")) || size != 6 {
+		t.Errorf("SaveFile = %s, %d, %v", digest, size, err)
 	}
-	if ok, err := datastore.New(b).Has(t.Context(), "F", datastore.Digest([]byte("before"))); ok || err != nil {
-		t.Errorf("Has = %v, %v", ok, err)
+	if data, err := s.Load(t.Context(), "F", digest); err != nil || string(data) != "before" {
+		t.Errorf("Load = %q, %v", data, err)
 	}
-	_, _, err = datastore.New(b).SaveFile(t.Context(), "F", filepath.Join(t.TempDir(), "none"))
+	_, _, err = s.SaveFile(t.Context(), "F", filepath.Join(t.TempDir(), "none"))
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
