@@ -78,7 +78,7 @@ const batchTasks = 100
 
 // Run repairs one run. The error is datastore.ErrNotFound if the datastore has no task of it.
 func Run(ctx context.Context, store *datastore.Store, rec Metadata, flow, run string, opt Options) (Report, error) {
-	r := &repair{store: store, rec: rec, opt: opt, report: Report{Flow: flow, Run: run}}
+	r := &repair{store: store, rec: rec, opt: opt, report: Report{Flow: flow, Run: run, Changes: []Change{}}}
 	if err := r.run(ctx); err != nil {
 		return r.report, fmt.Errorf("repairing %s/%s: %w", flow, run, err)
 	}
