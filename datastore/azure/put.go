@@ -37,7 +37,7 @@ func (b *Backend) put(ctx context.Context, key string, body io.Reader, opt datas
 		if err != nil {
 			return err
 		}
-		header.Set(metaHeader, text)
+		header[metaHeader] = []string{text} // in lower case on the wire: the name is kept as it is sent
 	}
 	if opt.IfAbsent {
 		header.Set("If-None-Match", "*")

@@ -77,7 +77,7 @@ func encodeCRC(sum uint32) string {
 
 // putWhole writes a small object in one request.
 func (b *Backend) putWhole(ctx context.Context, res resource, query url.Values, data []byte, ifAbsent bool) error {
-	res.CRC32C = encodeCRC(crc32.Checksum(data, castagnoli)) // the server refuses what does not match
+	res.CRC32C = encodeCRC(crc32.Checksum(data, castagnoli())) // the server refuses what does not match
 	description, err := json.Marshal(res)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (u *upload) start(ctx context.Context, res resource, query url.Values) (boo
 
 // send sends one chunk, and what is left of it again after asking how much of it has arrived.
 func (u *upload) send(ctx context.Context, p transfer.Part) error {
-	u.crc = crc32.Update(u.crc, castagnoli, p.Data)
+	u.crc = crc32.Update(u.crc, castagnoli(), p.Data)
 	end := p.Offset + int64(len(p.Data))
 	arrived, done := p.Offset, false // arrived is how far the server has the object
 	handle := func(resp *http.Response) (err error) {

@@ -129,12 +129,13 @@ func (c *Client) Loop(ctx context.Context, try func(n int) error) error {
 		if began.IsZero() {
 			began = now
 		}
-		pause := max(wait.NextBackOff(), min(again.after, time.Minute))
-		if down := now.Sub(began); down+pause > c.patience(again.err) {
+		down := now.Sub(began)
+		left := c.patience(again.err) - down
+		if left <= 0 {
 			return fmt.Errorf("%s has not answered for %v: %w", c.Store, down.Round(time.Second), again.err)
 		}
 		c.outage.goesOn(c, now, again.err)
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(min(max(wait.NextBackOff(), min(again.after, time.Minute)), left))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
