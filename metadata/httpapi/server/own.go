@@ -148,34 +148,36 @@ func (s *Server) ownListRuns(x *exchange) {
 			return
 		}
 		runs, err := x.runsOfToken(q)
-		answerRows(x, runs, err)
+		answerRows(x, appendOwnRun, runs, err)
 		return
 	}
 	runs, err := s.conf.Store.Runs(x.ctx, q)
-	answerRows(x, runs, err)
+	answerRows(x, appendOwnRun, runs, err)
 }
 
 // answerRows answers with a list, which is never null.
-func answerRows[T any](x *exchange, rows []T, err error) {
-	if rows == nil {
-		rows = []T{}
+func answerRows[T any](x *exchange, one func([]byte, *T) []byte, rows []T, err error) {
+	if err != nil {
+		x.failOwn(err)
+		return
 	}
-	x.answerOrFail(rows, err)
+	x.contentType = typeJSON
+	x.out = appendList(x.out, rows, one)
 }
 
 func (s *Server) ownListTasks(x *exchange) {
 	rows, err := s.conf.Store.Tasks(x.ctx, x.arg(0), x.arg(1), x.queryText("step"))
-	answerRows(x, rows, err)
+	answerRows(x, appendOwnTask, rows, err)
 }
 
 func (s *Server) ownListMetadata(x *exchange) {
 	rows, err := s.conf.Store.Metadata(x.ctx, x.arg(0), x.arg(1), x.queryText("step"), x.queryText("task"))
-	answerRows(x, rows, err)
+	answerRows(x, appendOwnMetadatum, rows, err)
 }
 
 func (s *Server) ownListArtifacts(x *exchange) {
 	rows, err := s.conf.Store.Artifacts(x.ctx, x.arg(0), x.arg(1), x.queryText("step"), x.queryText("task"))
-	answerRows(x, rows, err)
+	answerRows(x, appendOwnArtifact, rows, err)
 }
 
 // runID names a run.

@@ -3,10 +3,14 @@ package server
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestOwnRoutes(t *testing.T) {
@@ -82,5 +86,48 @@ func TestPackedRecord(t *testing.T) {
 	a.head = nil
 	if got := a.want("GET", "/mf/v1/flows/F/runs/r/tasks?step=s", "", 200, ""); !strings.Contains(got.body, `"TaskID":"t"`) {
 		t.Error(got.body)
+	}
+}
+
+// fill sets all fields of a struct to values that differ.
+func fill(v any, texts []string) {
+	e := reflect.ValueOf(v).Elem()
+	for i := range e.NumField() {
+		switch f := e.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString(e.Type().Field(i).Name + " \"ü<>&\n")
+		case reflect.Slice:
+			f.Set(reflect.ValueOf(texts))
+		default:
+			f.SetInt(int64(i) - 3)
+		}
+	}
+}
+
+func TestOwnRowsAreComplete(t *testing.T) {
+	for _, texts := range [][]string{nil, {}, {"a", "\x01\"b"}} {
+		checkRow(t, texts, appendOwnRun)
+		checkRow(t, texts, appendOwnTask)
+		checkRow(t, texts, appendOwnMetadatum)
+		checkRow(t, texts, appendOwnArtifact)
+	}
+}
+
+// checkRow reads what was appended as encoding/json does.
+func checkRow[T any](t *testing.T, texts []string, one func([]byte, *T) []byte) {
+	t.Helper()
+	var row, zero, got T
+	for _, want := range []*T{&zero, &row} {
+		text := one(nil, want)
+		got = *new(T)
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&got); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if diff := cmp.Diff(*want, got); diff != "" {
+			t.Error(diff)
+		}
+		fill(&row, texts)
 	}
 }

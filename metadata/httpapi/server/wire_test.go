@@ -604,3 +604,43 @@ func TestMutateTags(t *testing.T) {
 		}
 	})
 }
+
+func TestHostileTexts(t *testing.T) {
+	overAll(t, func(t *testing.T, a *api) {
+		for i, evil := range []string{`x'; DROP TABLE runs_v3; --`, `"); DELETE FROM flows_v3; --`, `%_\\$1?`, `a/b/../c`, "ü 😀 \u202e", `$1`, `{}`, ` `} {
+			in, name := url.PathEscape(evil), fmt.Sprintf("%d-%s", i, evil)
+			text, _ := json.Marshal(evil)
+			named, _ := json.Marshal(name)
+			flow := "/flows/" + in
+			a.want("POST", flow, `{"user_name":`+string(text)+`,"tags":[`+string(text)+`]}`, 200, "")
+			got := a.want("POST", flow+"/run", `{"run_number":`+string(named)+`,"user_name":`+string(text)+`,"tags":[],"system_tags":[`+string(text)+`]}`, 200, "")
+			if member(t, got, "run_number") != name || member(t, got, "flow_id") != evil {
+				t.Error(got.body)
+			}
+			run := flow + "/runs/" + url.PathEscape(name)
+			a.want("POST", run+"/steps/"+in+"/step", `{"user_name":`+string(text)+`}`, 200, "")
+			a.want("POST", run+"/steps/"+in+"/task", `{"task_id":`+string(named)+`}`, 200, "")
+			task := run + "/steps/" + in + "/tasks/" + url.PathEscape(name)
+			a.want("POST", task+"/metadata", `[{"field_name":`+string(text)+`,"value":`+string(text)+`,"type":`+string(text)+`,"tags":[`+string(text)+`]}]`, 200, `{"metadata_created":1}`)
+			a.want("POST", task+"/artifact", `[{"name":`+string(text)+`,"location":`+string(text)+`,"sha":`+string(text)+`}]`, 200, `{"artifacts_created":1}`)
+			a.want("POST", task+"/heartbeat", "", 200, "")
+			a.want("PATCH", run+"/tag/mutate", `{"tags_to_add":[`+string(named)+`]}`, 200, `{"tags":[`+string(named)+`]}`)
+			for _, path := range []string{task + "/metadata", task + "/artifacts", run + "/steps", run + "/steps/" + in + "/tasks", flow + "/runs?_limit=5",
+				flow + "/runs?user_name:eq=" + url.QueryEscape(evil) + "&_tags=" + url.QueryEscape(name)} {
+				if got := member1(t, a.want("GET", path, "", 200, ""), "flow_id"); got != evil {
+					t.Errorf("%s: flow %q", path, got)
+				}
+			}
+			got = a.want("GET", task+"/artifacts/"+in, "", 200, "")
+			if member(t, got, "location") != evil || member(t, got, "task_id") != name || member(t, got, "step_name") != evil {
+				t.Error(got.body)
+			}
+			a.want("GET", run+"/steps/"+in+"/filtered_tasks?metadata_field_name="+url.QueryEscape(evil), "", 200, "["+quoted(evil+"/"+name+"/"+evil+"/"+name)+"]")
+		}
+	})
+}
+
+func quoted(s string) string {
+	text, _ := json.Marshal(s)
+	return string(text)
+}
