@@ -22,6 +22,8 @@ type engine struct {
 	flow  *ir.Flow
 	graph *ir.Graph
 	root  string
+	// exec runs one task and leaves its small outputs in the folder out.
+	exec func(out string, inv ir.TaskInvocation) (output string, err error)
 }
 
 // TestTaskContract runs flows task by task through mf-task and compares every artifact with mf's own run.
@@ -67,7 +69,13 @@ func newEngine(t *testing.T, p place, file string) *engine {
 	if err := os.WriteFile(filepath.Join(meta, "ir.json"), []byte(data), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return &engine{place: p, flow: flow, graph: ir.NewGraph(flow), root: filepath.Join(p.dir, "store", ".metaflow")}
+	e := &engine{place: p, flow: flow, graph: ir.NewGraph(flow), root: filepath.Join(p.dir, "store", ".metaflow")}
+	e.exec = func(out string, inv ir.TaskInvocation) (string, error) {
+		env := e.env(ir.EnvDatastore+"=file://"+e.root, ir.EnvOutputs+"="+out, "MF_CODE="+e.dir, "MF_PYTHON="+metaflowPython(e.t))
+		_, stderr, err := e.output(env, repo(e.t, "bin", "mf-task"), inv.Args()...)
+		return stderr, err
+	}
+	return e
 }
 
 // walk runs steps from step on until the join of the caller.
@@ -119,16 +127,15 @@ func (e *engine) task(s *ir.Step, path ir.SplitPath, round int) string {
 	if s.Recursive() {
 		inv.Iteration = strconv.Itoa(round)
 	}
-	env := e.env(ir.EnvDatastore+"=file://"+e.root, ir.EnvOutputs+"="+out, "MF_CODE="+e.dir, "MF_PYTHON="+metaflowPython(e.t))
 	_, attempts := s.Attempts()
 	for attempt := range attempts {
 		inv.Attempt = strconv.Itoa(attempt)
-		_, stderr, err := e.output(env, repo(e.t, "bin", "mf-task"), inv.Args()...)
+		output, err := e.exec(out, inv)
 		if err == nil {
 			return out
 		}
 		if attempt == attempts-1 {
-			e.t.Fatalf("%s at path %q: %v\n%s", s.Name, path, err, tail(stderr))
+			e.t.Fatalf("%s at path %q: %v\n%s", s.Name, path, err, tail(output))
 		}
 	}
 	return out
