@@ -82,6 +82,7 @@ func (c *command) writeInputs(ctx context.Context, available map[string]datastor
 	backend := c.run.Store.Backend()
 	m := Manifest{Flow: c.run.Flow.Name, Root: backend.Root(), Type: backend.Type(), Inputs: c.inputs(), Outputs: c.outputs(),
 		Artifacts: digests(available)}
+	c.fetchInputs(ctx, available)
 	for _, use := range c.task.Step.Inputs {
 		art, ok := available[use.Name]
 		if !ok {
@@ -115,6 +116,28 @@ func (c *command) writeInputs(ctx context.Context, available map[string]datastor
 		return err
 	}
 	return os.WriteFile(filepath.Join(c.dir, ManifestFile), data, 0o600)
+}
+
+// fetchInputs brings the inputs of the step into the run's cache, where each would take an object store's time to answer.
+func (c *command) fetchInputs(ctx context.Context, available map[string]datastore.Artifact) {
+	if !c.run.Contained {
+		return
+	}
+	var arts []datastore.Artifact
+	from := func(all map[string]datastore.Artifact) {
+		for _, use := range c.task.Step.Inputs {
+			if art, ok := all[use.Name]; ok {
+				arts = append(arts, art)
+			}
+		}
+	}
+	from(available)
+	if c.task.Step.Join {
+		for _, in := range c.task.Inputs {
+			from(in.Artifacts)
+		}
+	}
+	c.run.loadAll(ctx, c.run.missing(arts), nil)
 }
 
 // ManifestFile is the name of the file, in the folder that MF_TASK_DIR names, that lists a command step's artifacts.

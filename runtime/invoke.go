@@ -163,7 +163,7 @@ func (i *Invocation) findParameters(ctx context.Context, loader *Loader, step st
 	}
 	var err error
 	if step == r.Flow.Start {
-		r.Parameters, err = loader.loadAt(ctx, ref, nil, ir.NoIteration)
+		r.Parameters, err = loader.Load(ctx, ref) // they are hardly there yet
 	} else {
 		// The start step has succeeded, and before that its one attempt at the parameters: its record will do.
 		var rec datastore.Record

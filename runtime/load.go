@@ -103,10 +103,17 @@ func (l *Loader) latest(ctx context.Context, ref datastore.TaskRef) (rec datasto
 	if err != nil {
 		return rec, false, err
 	}
-	if last := lastStarted(attempts); last != nil && last.Number == 0 && last.Done && firstErr == nil {
+	last := lastStarted(attempts)
+	switch {
+	case last == nil:
+		return rec, false, fmt.Errorf("attempts of task %s: %w", ref, datastore.ErrNotFound)
+	case !last.Done:
+		return datastore.Record{Attempt: last.Number}, false, nil
+	case last.Number == 0 && firstErr == nil:
 		return first, true, nil
 	}
-	return l.store.Latest(ctx, ref)
+	rec, err = l.store.ReadRecord(ctx, ref, last.Number)
+	return rec, err == nil, err
 }
 
 // lastStarted returns the attempt that counts; nil if none has started.

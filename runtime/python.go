@@ -32,10 +32,11 @@ type session struct {
 	inputs []*Result
 	// small stores what comes inside a message, large what comes as a file: hashing and compressing those takes the CPU.
 	small, large errgroup.Group
+	ahead        ahead
 }
 
 func newSession(r *Run, p *worker.Process, put func(string, datastore.Artifact), inputs []*Result) *session {
-	s := &session{run: r, conn: p.Conn, put: put, inputs: inputs}
+	s := &session{run: r, conn: p.Conn, put: put, inputs: inputs, ahead: ahead{run: r, inputs: inputs}}
 	s.small.SetLimit(inFlight)
 	s.large.SetLimit(2)
 	return s
@@ -283,6 +284,7 @@ func (s *session) refuse(err error) error {
 }
 
 func (s *session) get(ctx context.Context, req request) (payload, error) {
+	s.ahead.asked(ctx, req.Name, req.Digest)
 	if data, ok := s.run.blobs.get(req.Digest); ok && len(data) <= inlineMax {
 		return payload{data: data}, nil
 	}
@@ -343,6 +345,7 @@ func (s *session) store(ctx context.Context, req request, data []byte) error {
 				return fmt.Errorf("storing artifact %s: %w", req.Name, err)
 			}
 			art.Digest, art.Size = digest, int64(len(data))
+			s.run.blobs.add(digest, data)
 			s.put(req.Name, art)
 			return nil
 		})

@@ -175,7 +175,8 @@ type Run struct {
 	Environ []string
 	TaskEnv map[string]string
 	// Contained is set where each task has a container of its own and no scheduler of ours watches it: logs are then
-	// named as the task's own, and there is no scheduler's note of how the process ended.
+	// named as the task's own, there is no scheduler's note of how the process ended, and what a join will ask for is
+	// fetched ahead.
 	Contained bool
 	// Code says where the code package is; zero where the code lies on this machine.
 	Code datastore.CodePackage

@@ -50,7 +50,7 @@ func TestPythonTasks(t *testing.T) {
 	for _, c := range []struct {
 		step            string
 		requests, calls int
-	}{{"start", 45, 5}, {"middle", 18, 3}, {"end", 18, 4}} {
+	}{{"start", 24, 6}, {"middle", 18, 4}, {"end", 16, 5}} {
 		s.run(0, c.step, "", 0)
 		requests, asked := s.requests.take(), calls.take()
 		t.Logf("%s: %d requests to the datastore, %d to the service", c.step, len(requests), len(asked))
