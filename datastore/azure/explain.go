@@ -29,7 +29,7 @@ func reason(resp *http.Response) (code, message string) {
 	if code == "" {
 		code = x.Code
 	}
-	message, _, _ = strings.Cut(strings.TrimSpace(x.Message), "\n")
+	message, _, _ = strings.Cut(x.Message, "\n")
 	if len(message) > 300 {
 		message = strings.ToValidUTF8(message[:300], "") + "…"
 	}

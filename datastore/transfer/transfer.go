@@ -169,7 +169,7 @@ func (c *Client) Once(ctx context.Context, req Request, handle func(*http.Respon
 	for name, values := range req.Header {
 		r.Header[name] = append([]string(nil), values...)
 	}
-	setBody(r, req.Body, watch)
+	defer setBody(r, req.Body, watch)()
 	if c.Sign != nil {
 		if err := c.Sign(ctx, r); err != nil {
 			return stalledOr(ctx, err)
@@ -208,24 +208,27 @@ func stalledOr(ctx context.Context, err error) error {
 	return err
 }
 
-// setBody gives r a body that can be sent again by net/http too, and the length with it.
-func setBody(r *http.Request, pieces [][]byte, watch *watchdog) {
+// setBody gives r a body that can be sent again by net/http too, and the length with it. detach takes the pieces away: a
+// connection may still be reading them when the answer is there.
+func setBody(r *http.Request, pieces [][]byte, watch *watchdog) (detach func()) {
 	var length int64
 	for _, p := range pieces {
 		length += int64(len(p))
 	}
 	if length == 0 {
-		return
+		return func() {}
 	}
+	gate := &sendGate{watch: watch}
 	r.ContentLength = length
 	r.GetBody = func() (io.ReadCloser, error) {
 		readers := make([]io.Reader, len(pieces))
 		for i, p := range pieces {
 			readers[i] = bytes.NewReader(p)
 		}
-		return &watchedBody{ReadCloser: io.NopCloser(io.MultiReader(readers...)), watch: watch}, nil
+		return &sentBody{gate: gate, r: io.MultiReader(readers...)}, nil
 	}
 	r.Body, _ = r.GetBody()
+	return gate.shut
 }
 
 // retryAfter is what a Retry-After header in seconds asks for.

@@ -54,6 +54,42 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// sendGate stands between a request's bytes and the connection that takes them.
+type sendGate struct {
+	watch *watchdog
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// shut ends all reading; once it returns nobody looks at the bytes.
+func (g *sendGate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+}
+
+// sentBody is a request's body.
+type sentBody struct {
+	gate *sendGate
+	r    io.Reader
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	b.gate.mu.Lock()
+	defer b.gate.mu.Unlock()
+	if b.gate.closed {
+		return 0, errors.New("the request is over")
+	}
+	n, err := b.r.Read(p)
+	if n > 0 {
+		b.gate.watch.moved()
+	}
+	return n, err
+}
+
+func (b *sentBody) Close() error { return nil }
+
 // outage is what the requests of a client know together of the store being down, so that its user is told once.
 type outage struct {
 	answered atomic.Bool
