@@ -22,8 +22,8 @@ import "github.com/mf-run/mf/metadata"
 //	GET   /mf/v1/flows/{flow}/runs/{run}/artifacts?step=&task=   []metadata.Artifact
 //
 // Path segments are percent-encoded. Bodies are JSON in the form of Go's encoding of these types (field names as in Go);
-// a body may be compressed (Content-Encoding: gzip). An error has the body Problem. Tags are changed by Metaflow's own
-// route.
+// a body may be compressed (Content-Encoding: gzip). An error has the body Problem; beside the statuses above every route
+// may answer 400, 401, 403, 413, 422 (a bad tag), 500 and 503 (with Retry-After). Tags are changed by Metaflow's own route.
 const Prefix = "/mf/v1"
 
 // Version is the version of these routes; a server with a higher one still has them.

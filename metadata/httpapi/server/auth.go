@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -49,17 +50,33 @@ func (c *tokenCache) put(t *token.Token, now time.Time) {
 	c.rows[t.ID] = cachedToken{t, now}
 }
 
-// presented returns the token's text that a request comes with; "" for none.
+// presented returns the token's text that a request comes with; "" for none. What is in the header Authorization for a
+// proxy on the way is left to that.
 func presented(h http.Header) string {
 	if v := h["Authorization"]; len(v) > 0 {
-		if scheme, text, ok := strings.Cut(v[0], " "); ok && strings.EqualFold(scheme, "bearer") {
-			return strings.TrimSpace(text)
+		scheme, text, _ := strings.Cut(v[0], " ")
+		if text = strings.TrimSpace(text); strings.EqualFold(scheme, "bearer") && strings.HasPrefix(text, "mf_") {
+			return text
 		}
 	}
 	if v := h["X-Api-Key"]; len(v) > 0 {
 		return strings.TrimSpace(v[0])
 	}
 	return ""
+}
+
+// foreignPage reports whether a browser says that a page of another site sends the request. Without tokens that is all
+// that keeps such a page from writing to a service on the user's own machine.
+func foreignPage(r *http.Request) bool {
+	if v := r.Header["Sec-Fetch-Site"]; len(v) > 0 {
+		return v[0] != "same-origin" && v[0] != "none"
+	}
+	v := r.Header["Origin"]
+	if len(v) == 0 {
+		return false
+	}
+	origin, err := url.Parse(v[0])
+	return err != nil || origin.Host != r.Host
 }
 
 // errNoToken: the request comes with no token, or with one that is unknown, expired or revoked. Which of them is not told.
@@ -97,7 +114,14 @@ func (s *Server) authenticate(ctx context.Context, h http.Header) (*token.Token,
 
 // admit sees to the token of a request. When it returns false x holds the answer.
 func (x *exchange) admit() bool {
-	if x.server.conf.Tokens == nil || x.route.need == "" {
+	if x.server.conf.Tokens == nil {
+		if x.route.need == token.Write && foreignPage(x.r) {
+			x.forbid("pages of other sites may not write here")
+			return false
+		}
+		return true
+	}
+	if x.route.need == "" {
 		return true
 	}
 	t, err := x.server.authenticate(x.ctx, x.r.Header)

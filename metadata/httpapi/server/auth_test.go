@@ -115,6 +115,9 @@ func TestTokensAreAsked(t *testing.T) {
 	(&api{t: t, h: a.h, head: http.Header{"X-Api-Key": {good}}}).want("GET", "/flows", "", 200, "[]")
 	(&api{t: t, h: a.h, head: http.Header{"Authorization": {"bearer " + good}}}).want("GET", "/flows", "", 200, "[]")
 
+	behind := http.Header{"Authorization": {"Bearer eyJ0"}, "X-Api-Key": {good}} // a proxy's own token beside ours
+	(&api{t: t, h: a.h, head: behind}).want("GET", "/flows", "", 200, "[]")
+
 	// A valid token is remembered for five seconds, and no longer.
 	asked := tokens.asked.Load()
 	a.as(t, good).want("GET", "/flows", "", 200, "")
@@ -347,4 +350,25 @@ func TestProjectTokenOnAbsentRun(t *testing.T) {
 	a.as(t, only).want("GET", "/flows/G", "", 403, "")
 	a.as(t, only).want("POST", "/flows/G2", "{}", 403, "")
 	a.as(t, only).want("GET", "/flows?_limit=1", "", 200, "")
+}
+
+func TestPagesOfOtherSites(t *testing.T) {
+	a := newAPI(t, Config{DB: newMemDB(), Store: newMemStore()})
+	for _, c := range []struct {
+		head   http.Header
+		status int
+	}{
+		{http.Header{"Origin": {"http://evil.example"}}, 403},
+		{http.Header{"Origin": {"null"}}, 403},
+		{http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"http://service"}}, 403},
+		{http.Header{"Sec-Fetch-Site": {"same-origin"}}, 409},
+		{http.Header{"Origin": {"http://service"}}, 409},
+		{nil, 409},
+	} {
+		a.head = nil
+		a.do("POST", "/flows/F", "{}")
+		a.head = c.head
+		a.want("POST", "/flows/F", "{}", c.status, "")
+		a.want("GET", "/flows/F", "", 200, "")
+	}
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -68,8 +67,8 @@ func CheckListen(addr string, hasTokens, insecure bool) error {
 	if hasTokens || insecure || isLoopback(host) {
 		return nil
 	}
-	return errors.New("refusing to listen on " + addr + ": anyone who reaches it could read and change everything.\n" +
-		"Make a token first (mf service token create), listen on 127.0.0.1 only, or say --insecure if the network is trusted")
+	return fmt.Errorf("refusing to listen on %s, where others could read and change everything: make a token first "+
+		"(mf service token create), listen on 127.0.0.1 only, or say --insecure where the network is trusted", addr)
 }
 
 // isLoopback reports whether a host is this machine alone. Names other than localhost are not looked up.
