@@ -85,7 +85,7 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 		got, err := c.try(ctx, k, t.again)
 		got.again = t.again
 		if err != nil && outer.Err() != nil {
-			return got, fmt.Errorf("%s: %w (%v)", k.doing, context.Cause(outer), err) //nolint:errorlint // the end of the wait is the reason
+			return got, fmt.Errorf("%s: %w (%w)", k.doing, context.Cause(outer), err)
 		}
 		wait, final, err := c.next(&k, t, err)
 		if final {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mf-run/mf/metadata"
@@ -138,55 +140,90 @@ func (c *Client) postMetaflowTask(ctx context.Context, t metadata.Task, row *met
 	})
 }
 
-// recordMetaflow writes a batch row by row, metadata and artifacts by task. What was written before an error stays.
+// recordMetaflow writes a batch in a request for each step and task, and for each task's metadata and artifacts. What was
+// written before an error stays.
 func (c *Client) recordMetaflow(ctx context.Context, b metadata.Batch) error {
 	for _, s := range b.Steps {
 		if err := c.ensureMetaflowStep(ctx, s); err != nil {
 			return err
 		}
 	}
-	for _, t := range b.Tasks {
+	err := inParallel(b.Tasks, func(t metadata.Task) error {
 		switch {
 		case t.TaskID == "":
 			return fmt.Errorf("a task of %s/%s/%s has no id", t.FlowID, t.RunID, t.StepName)
 		case isMinted(t.TaskID):
-			continue
+			return nil
 		}
 		if _, err := c.postMetaflowTask(ctx, t, new(metaflowRow)); err != nil && !errors.Is(err, metadata.ErrExists) {
 			return err
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	err := byTask(b.Metadata, func(m *metadata.Metadatum) (metadata.TaskRef, any) {
+	rows := byTask(b.Metadata, func(m *metadata.Metadatum) (metadata.TaskRef, any) {
 		return metadata.TaskRef{Flow: m.FlowID, Run: m.RunID, Step: m.StepName, Task: m.TaskID}, newMetadatum{
 			FlowID: m.FlowID, RunNumber: m.RunID, StepName: m.StepName, TaskID: m.TaskID, FieldName: m.FieldName,
 			Value: m.Value, Type: m.Type, Tags: m.Tags, UserName: m.UserName, TsEpoch: m.TsEpoch,
 		}
-	}, func(t metadata.TaskRef, rows []any) error { return c.postRows(ctx, t, "metadata", rows) })
-	if err != nil {
+	})
+	if err := inParallel(rows, func(g group) error { return c.postRows(ctx, "metadata", g) }); err != nil {
 		return err
 	}
-	return byTask(b.Artifacts, func(a *metadata.Artifact) (metadata.TaskRef, any) {
+	rows = byTask(b.Artifacts, func(a *metadata.Artifact) (metadata.TaskRef, any) {
 		return metadata.TaskRef{Flow: a.FlowID, Run: a.RunID, Step: a.StepName, Task: a.TaskID}, newArtifact{
 			FlowID: a.FlowID, RunNumber: a.RunID, StepName: a.StepName, TaskID: a.TaskID, AttemptID: a.AttemptID, Name: a.Name,
 			Location: a.Location, DsType: a.DsType, Sha: a.Sha, Type: a.Type, ContentType: a.ContentType, UserName: a.UserName,
 			Tags: a.Tags, SystemTags: a.SystemTags, TsEpoch: a.TsEpoch,
 		}
-	}, func(t metadata.TaskRef, rows []any) error { return c.postRows(ctx, t, "artifact", rows) })
+	})
+	return inParallel(rows, func(g group) error { return c.postRows(ctx, "artifact", g) })
+}
+
+// group is the metadata or the artifacts of a task, as they are sent.
+type group struct {
+	task metadata.TaskRef
+	rows []any
 }
 
 // byTask groups rows by their task, in the order in which the tasks first appear.
-func byTask[R any](rows []R, convert func(*R) (metadata.TaskRef, any), post func(metadata.TaskRef, []any) error) error {
-	var order []metadata.TaskRef
-	groups := map[metadata.TaskRef][]any{}
+func byTask[R any](rows []R, convert func(*R) (metadata.TaskRef, any)) []group {
+	var groups []group
+	index := map[metadata.TaskRef]int{}
 	for i := range rows {
 		t, row := convert(&rows[i])
-		if groups[t] == nil {
-			order = append(order, t)
+		at, ok := index[t]
+		if !ok {
+			at = len(groups)
+			index[t] = at
+			groups = append(groups, group{task: t})
 		}
-		groups[t] = append(groups[t], row)
+		groups[at].rows = append(groups[at].rows, row)
 	}
-	for _, t := range order {
-		if err := post(t, groups[t]); err != nil {
+	return groups
+}
+
+// inParallel calls f for each item, a few at once: as many as the service has connections to its database, about. It
+// returns the first item's error, by order; items after one are not begun.
+func inParallel[T any](items []T, f func(T) error) error {
+	const most = 8
+	errs := make([]error, len(items))
+	var next, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range min(most, len(items)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(items)) && failed.Load() == 0; i = next.Add(1) - 1 {
+				if errs[i] = f(items[i]); errs[i] != nil {
+					failed.Store(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
 			return err
 		}
 	}
@@ -196,7 +233,8 @@ func byTask[R any](rows []R, convert func(*R) (metadata.TaskRef, any), post func
 // postRows adds metadata or artifacts to a task. Where its database goes away in between, the service says that it knows no
 // such task, or that it has added fewer rows than it was given. It says the same for rows that it never takes, and for
 // artifacts that it has: so it is asked twice, and its second answer counts.
-func (c *Client) postRows(ctx context.Context, t metadata.TaskRef, what string, rows []any) error {
+func (c *Client) postRows(ctx context.Context, what string, g group) error {
+	t, rows := g.task, g.rows
 	for again := false; ; again = true {
 		var added map[string]int
 		_, err := c.do(ctx, call{

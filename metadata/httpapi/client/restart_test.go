@@ -29,16 +29,22 @@ func serve(t *testing.T, address string, h http.Handler) (at string, stop func()
 		time.Sleep(20 * time.Millisecond)
 	}
 	must(t, err)
-	var working sync.WaitGroup
+	var working sync.RWMutex
+	ended := false
 	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		working.Add(1)
-		defer working.Done()
+		working.RLock()
+		defer working.RUnlock()
+		if ended {
+			panic(http.ErrAbortHandler)
+		}
 		h.ServeHTTP(w, r)
 	})}
 	go func() { _ = s.Serve(l) }()
 	return l.Addr().String(), func() {
 		_ = s.Close()
-		working.Wait()
+		working.Lock()
+		defer working.Unlock()
+		ended = true
 	}
 }
 

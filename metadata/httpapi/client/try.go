@@ -189,7 +189,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 func problem(h http.Header, body []byte) (code, message string) {
 	var p httpapi.Problem
 	if json.Unmarshal(body, &p) == nil && p.Message != "" {
-		return p.Code, p.Message
+		return p.Code, excerpt([]byte(p.Message))
 	}
 	var text string
 	if json.Unmarshal(body, &text) == nil {
