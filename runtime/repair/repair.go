@@ -287,7 +287,7 @@ func (r *repair) rows(t *task) metadata.Batch {
 		}
 	}
 	if len(b.Tasks) == 0 { // an unfinished _parameters
-		b.Add(r.env.Env.TaskRegistered(ref, t.attempts[0].number, t.begun()))
+		b.Add(r.env.TaskRegistered(ref, t.attempts[0].number, t.begun()))
 	}
 	return b
 }

@@ -111,10 +111,10 @@ func readTime(ctx context.Context, store *datastore.Store, ref datastore.TaskRef
 	var marker struct {
 		Time float64 `json:"time"`
 	}
-	if json.Unmarshal(data, &marker) != nil || marker.Time <= 0 {
-		return modified, nil
+	if json.Unmarshal(data, &marker) == nil && marker.Time > 0 {
+		return time.UnixMicro(int64(marker.Time*1e6 + 0.5)), nil
 	}
-	return time.UnixMicro(int64(marker.Time*1e6 + 0.5)), nil
+	return modified, nil
 }
 
 func readFile(ctx context.Context, store *datastore.Store, ref datastore.TaskRef, number int, name string) (_ []byte, err error) {

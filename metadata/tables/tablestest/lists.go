@@ -212,6 +212,12 @@ func runsFilterErrors(s *suite) {
 
 func runsByTags(s *suite) {
 	n := s.someRuns()
+	for _, half := range []tables.Run{{RunID: ptr("half-user"), Tags: list("x")}, {RunID: ptr("half-system"), SystemTags: list("x", "user:ann")}} {
+		half.FlowID = "F"
+		_, err := s.CreateRun(s.ctx, half) // null on one side makes both null
+		s.ok(err)
+		n[*half.RunID] = *half.RunID
+	}
 	for _, c := range []struct {
 		tags []tables.TagFilter
 		want string
@@ -328,6 +334,15 @@ func tasksArePaged(s *suite) {
 	all, err := s.Tasks(s.ctx, k, tables.Query{})
 	s.ok(err)
 	s.same(len(all), 9)
+	// Time goes before the number: a clock may be put back.
+	s.clock.Add(-time.Hour)
+	s.task(k, "early")
+	for _, limit := range []int{1, 9, 20} {
+		got := paged(s, limit, taskCursor, func(p *tables.Page) ([]tables.Task, error) {
+			return s.Tasks(s.ctx, k, tables.Query{Page: p})
+		})
+		s.same(texts(got, taskText), append(slices.Clone(want), "early"))
+	}
 }
 
 func tasksAreFiltered(s *suite) {
