@@ -74,6 +74,12 @@ func gone(err error) bool {
 	return pgconn.SafeToRetry(err) || broken(err)
 }
 
+// untouched reports whether an error came up before anything was sent that changes the database.
+func untouched(err error) bool {
+	var preparing pgx.ErrPreprocessingBatch
+	return pgconn.SafeToRetry(err) || errors.As(err, &preparing) && gone(err)
+}
+
 // broken reports whether an error is of the network.
 func broken(err error) bool {
 	var network net.Error

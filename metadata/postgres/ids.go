@@ -5,9 +5,10 @@ import (
 )
 
 // runNumber finds the number of the run that $1 (flow), $2 (its number, or null) and $3 (its text) name. A number is
-// never that of a run with a name.
+// never that of a run with a name; whether it has one is asked in a way that no index serves, lest that be taken for all
+// runs without.
 const runNumber = `coalesce(
-	(SELECT run_number FROM runs_v3 WHERE flow_id = $1 AND run_number = $2::integer AND run_id IS NULL),
+	(SELECT run_number FROM runs_v3 WHERE flow_id = $1 AND run_number = $2::integer AND run_id || '' IS NULL),
 	(SELECT run_number FROM runs_v3 WHERE flow_id = $1 AND run_id = $3::text))`
 
 // runRow is a query with at most that one run.
@@ -16,8 +17,8 @@ const runRow = "SELECT r.run_number, r.run_id FROM runs_v3 r WHERE r.flow_id = $
 // taskNumber finds the number of a task of the run r, by expressions for its step, its number or null, and its text.
 func taskNumber(run, step, number, text string) string {
 	return `coalesce(
-		(SELECT task_id FROM tasks_v3 WHERE task_id = ` + number + ` AND flow_id = $1 AND run_number = ` + run + `
-			AND step_name = ` + step + ` AND task_name IS NULL),
+		(SELECT task_id FROM tasks_v3 WHERE task_id = ` + number + ` AND flow_id IS NOT DISTINCT FROM $1
+			AND run_number IS NOT DISTINCT FROM ` + run + ` AND step_name IS NOT DISTINCT FROM ` + step + ` AND task_name IS NULL),
 		(SELECT task_id FROM tasks_v3 WHERE flow_id = $1 AND run_number = ` + run + ` AND step_name = ` + step + `
 			AND task_name = ` + text + `))`
 }

@@ -31,7 +31,7 @@ const (
 	ofTask
 )
 
-// wideRun: the column run_number of the table of runs has 32 bits, those of the other tables 64.
+// maxRun is the greatest number in the table of runs: its column has 32 bits, those of the other tables 64.
 const maxRun = math.MaxInt32
 
 // parse reads a key. runRow says that the run's own row is looked at, whose number has 32 bits.
@@ -80,7 +80,7 @@ var (
 	taskColumn = [...]string{byNumber: "task_id", byName: "task_name"}
 )
 
-// where is the condition on the rows of a table by its alias.
+// where is the condition on the rows of a table by its alias, which is t for the table of tasks alone.
 func (k *key) where(alias string, want parts) string {
 	text := alias + ".flow_id = $1 AND " + alias + "." + runColumn[k.run] + " = $2"
 	if want >= ofStep {
@@ -89,7 +89,21 @@ func (k *key) where(alias string, want parts) string {
 	if want >= ofTask {
 		text += " AND " + alias + "." + taskColumn[k.task] + " = $4"
 	}
+	if want >= ofTask && k.run == byNumber && k.task == byName && alias != "t" {
+		// By a run's number and a task's name only the table of tasks has an index.
+		text += " AND " + alias + ".task_id IN (SELECT t.task_id FROM tasks_v3 t WHERE " + k.where("t", want) + ")"
+	}
 	return text
+}
+
+// whereTask is the condition on the task itself, in the table of tasks. Its number finds the row alone: the other columns
+// are compared in a way that no index serves, lest one of those be taken.
+func (k *key) whereTask(alias string) string {
+	if k.task == byName {
+		return k.where(alias, ofTask)
+	}
+	return alias + ".task_id = $4 AND " + alias + ".flow_id IS NOT DISTINCT FROM $1 AND " +
+		alias + "." + runColumn[k.run] + " IS NOT DISTINCT FROM $2 AND " + alias + ".step_name IS NOT DISTINCT FROM $3"
 }
 
 // texts are a statement's variants by how run and task are looked up, made once.

@@ -105,7 +105,7 @@ func TestConnectionsAreEnded(t *testing.T) {
 	must(t, err)
 	defer func() { must(t, admin.Close(context.Background())) }()
 	for range 20 {
-		_, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		_, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 			WHERE application_name = 'mf' AND datname = current_database()`)
 		must(t, err)
 		if _, err := s.Run(t.Context(), "F", run.RunID); err != nil {

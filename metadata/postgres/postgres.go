@@ -136,7 +136,7 @@ func poolConfig(url string, opt Options) (*pgxpool.Config, error) {
 	config.PingTimeout = opt.ConnectTimeout
 	// Asked is a connection that was idle for as long as it takes Postgres to start anew: a write that goes nowhere could not
 	// be told from one that was done.
-	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > 100*time.Millisecond }
+	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > 30*time.Millisecond }
 	c := config.ConnConfig
 	c.ConnectTimeout = opt.ConnectTimeout
 	if c.RuntimeParams["application_name"] == "" {
@@ -147,9 +147,10 @@ func poolConfig(url string, opt Options) (*pgxpool.Config, error) {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 2 * time.Second}
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		// All statements find their rows by keys: planning them again for each call would cost more than they do.
-		_, err := conn.Exec(ctx, `SELECT set_config('plan_cache_mode', 'force_generic_plan', false)
-			WHERE current_setting('server_version_num')::int >= 120000`)
+		// All statements find their rows by keys: planning them again for each call would cost more than they do, and a table
+		// that seems small when it is filled would be read whole. What a Postgres does not have is left alone.
+		_, err := conn.Exec(ctx, `SELECT set_config(name, value, false) FROM (VALUES ('plan_cache_mode', 'force_generic_plan'),
+			('enable_seqscan', 'off'), ('jit', 'off')) AS wanted (name, value) WHERE name IN (SELECT name FROM pg_settings)`)
 		return err
 	}
 	return config, nil
@@ -191,7 +192,7 @@ func (s *Store) read(ctx context.Context, doing string, f work) error {
 
 // write runs f, once more if it is certain that the first time nothing reached the database.
 func (s *Store) write(ctx context.Context, doing string, f work) error {
-	return s.call(ctx, doing, f, pgconn.SafeToRetry)
+	return s.call(ctx, doing, f, untouched)
 }
 
 func (s *Store) call(ctx context.Context, doing string, f work, again func(error) bool) error {

@@ -220,6 +220,9 @@ func createAll(ctx context.Context, c *pgx.Conn, schema tables.Schema, done func
 				return err
 			}
 		}
+		if err := run(ctx, tx, example...); err != nil {
+			return err
+		}
 		return run(ctx, tx, ownTables...)
 	})
 	if err == nil {
@@ -228,6 +231,29 @@ func createAll(ctx context.Context, c *pgx.Conn, schema tables.Schema, done func
 		}
 	}
 	return err
+}
+
+// example shows Postgres rows as they will be, so that from the first one on it knows which index tells them apart best;
+// it would learn that from rows only after a while. No number of the sequences is used.
+var example = []string{
+	`INSERT INTO flows_v3 (flow_id, ts_epoch) SELECT 'Flow' || f, f FROM generate_series(1, 2) AS f`,
+	`INSERT INTO runs_v3 (flow_id, run_number, run_id, ts_epoch, tags, system_tags)
+		SELECT 'Flow' || r % 2 + 1, r, CASE WHEN r % 2 = 0 THEN 'run' || r END, r, '[]', '[]' FROM generate_series(1, 6) AS r`,
+	`INSERT INTO steps_v3 (flow_id, run_number, run_id, step_name, ts_epoch)
+		SELECT flow_id, run_number, coalesce(run_id, run_number::text), 'step' || s, s FROM runs_v3, generate_series(1, 2) AS s`,
+	`INSERT INTO tasks_v3 (flow_id, run_number, run_id, step_name, task_id, task_name, ts_epoch)
+		SELECT flow_id, run_number, run_id, step_name, n, CASE WHEN n % 2 = 0 THEN 't-' || n END, n
+		FROM (SELECT r.*, s.step_name, row_number() OVER () AS n
+			FROM runs_v3 r JOIN steps_v3 s USING (flow_id, run_number), generate_series(1, 50)) AS t`,
+	`INSERT INTO metadata_v3 (flow_id, run_number, run_id, step_name, task_id, task_name, id, field_name, value, type, ts_epoch)
+		SELECT flow_id, run_number, run_id, step_name, task_id, task_name, row_number() OVER (), 'field' || m, 'value', 'type', ts_epoch
+		FROM tasks_v3, generate_series(1, 2) AS m`,
+	`INSERT INTO artifact_v3 (flow_id, run_number, run_id, step_name, task_id, task_name, name, location, ds_type, sha, type,
+			content_type, attempt_id, ts_epoch)
+		SELECT flow_id, run_number, run_id, step_name, task_id, task_name, 'name' || a, 'location', 'type', task_id || 'sha' || a,
+			'type', 'type', 0, ts_epoch FROM tasks_v3, generate_series(1, 2) AS a`,
+	`ANALYZE flows_v3, runs_v3, steps_v3, tasks_v3, metadata_v3, artifact_v3`,
+	`TRUNCATE flows_v3, runs_v3, steps_v3, tasks_v3, metadata_v3, artifact_v3`,
 }
 
 // catchUp applies what is missing, one migration after the other.

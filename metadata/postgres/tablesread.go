@@ -88,7 +88,7 @@ func (d *Tables) Steps(ctx context.Context, id tables.Key) ([]tables.Step, error
 }
 
 var selectTask = variants(ofTask, func(k *key) string {
-	return "SELECT " + taskColumns + runTags + " FROM tasks_v3 t" + withRun("t") + k.where("t", ofTask)
+	return "SELECT " + taskColumns + runTags + " FROM tasks_v3 t" + withRun("t") + k.whereTask("t")
 })
 
 // Task implements tables.DB.

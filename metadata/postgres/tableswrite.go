@@ -91,7 +91,7 @@ func (d *Tables) HeartbeatRun(ctx context.Context, id tables.Key, now int64) (bo
 var beatTask = variants(ofTask, func(k *key) string {
 	return "WITH run AS (UPDATE runs_v3 r SET last_heartbeat_ts = $5::bigint WHERE " + k.where("r", ofRun) +
 		" AND " + refresh("r.last_heartbeat_ts", "$5") + ") UPDATE tasks_v3 t SET last_heartbeat_ts = $5::bigint WHERE " +
-		k.where("t", ofTask) + " AND " + refresh("t.last_heartbeat_ts", "$5")
+		k.whereTask("t") + " AND " + refresh("t.last_heartbeat_ts", "$5")
 })
 
 // HeartbeatTask implements tables.DB.
@@ -235,7 +235,7 @@ const added = " RETURNING 1) SELECT (SELECT count(*) FROM p), (SELECT count(*) F
 
 var insertMetadata = variants(ofTask, func(k *key) string {
 	return "WITH p AS (SELECT t.flow_id, t.run_number, t.run_id, t.step_name, t.task_id, t.task_name FROM tasks_v3 t WHERE " +
-		k.where("t", ofTask) + `),
+		k.whereTask("t") + `),
 		n AS (INSERT INTO metadata_v3 (flow_id, run_number, run_id, step_name, task_id, task_name, ts_epoch,
 				field_name, value, type, user_name, tags, system_tags)
 			SELECT p.*, $5::bigint, x.field, x.value, x.type, x.who, ($6::jsonb[])[x.tags], ($6::jsonb[])[x.system]
@@ -263,7 +263,7 @@ func (d *Tables) AddMetadata(ctx context.Context, id tables.Key, rows []tables.M
 
 var insertArtifacts = variants(ofTask, func(k *key) string {
 	return "WITH p AS (SELECT t.flow_id, t.run_number, t.run_id, t.step_name, t.task_id, t.task_name FROM tasks_v3 t WHERE " +
-		k.where("t", ofTask) + `),
+		k.whereTask("t") + `),
 		n AS (INSERT INTO artifact_v3 (flow_id, run_number, run_id, step_name, task_id, task_name, ts_epoch,
 				name, location, ds_type, sha, type, content_type, user_name, attempt_id, tags, system_tags)
 			SELECT p.*, $5::bigint, x.name, x.location, x.store, x.sha, x.type, x.content, x.who, x.attempt::smallint,
