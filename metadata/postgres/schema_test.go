@@ -263,6 +263,28 @@ func TestHandBack(t *testing.T) {
 	}
 }
 
+// TestVersionsLost: tables of which nothing says how old they are, as a partial backup leaves them.
+func TestVersionsLost(t *testing.T) {
+	want, err := os.ReadFile("testdata/catalogue.txt")
+	must(t, err)
+	url := testserver.Database(t)
+	s := migrator(t, url)
+	must(t, s.Migrate(t.Context(), nil))
+	run, err := s.CreateRun(t.Context(), metadata.Run{FlowID: "F", RunID: "named"})
+	must(t, err)
+	c := connect(t, url)
+	exec(t, c, "DROP TABLE goose_db_version")
+	if got := schemaOf(t, s); got.State != tables.SchemaOlder || got.Version != "0+mf1" || len(got.Pending) != len(migrations) {
+		t.Fatalf("%+v", got)
+	}
+	must(t, s.Migrate(t.Context(), nil))
+	if diff := cmp.Diff(string(want), catalogue(t, c, "public")+catalogue(t, c, "mf")); diff != "" {
+		t.Error(diff)
+	}
+	_, err = s.Run(t.Context(), "F", run.RunID)
+	must(t, err)
+}
+
 func TestNewerSchema(t *testing.T) {
 	for _, text := range []string{
 		"INSERT INTO goose_db_version (version_id, is_applied) VALUES (20990101000000, true)",
