@@ -9,7 +9,8 @@
 //     is unique in its run.
 //   - A run or task with a name has a hidden negative number, where Metaflow spends one of its sequence. So a number
 //     never reaches a named object. A text is a number if it is a decimal without sign or leading zeros that fits
-//     64 bits; any other text is a name, kept as it is.
+//     64 bits; any other text is a name, kept as it is. What is named through Tables has a minted number instead, under
+//     which Metaflow's routes find it.
 //   - Steps, tasks and artifacts store no tags: they show those of their run, as in Metaflow's service.
 //   - Tags are JSON arrays as text. Names may be of any length. A numeric run's steps have no run_id.
 //   - The schema's version is in mf_schema, shaped like goose's table, and what mf alone knows of a run in mf_runs.
