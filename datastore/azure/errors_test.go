@@ -97,7 +97,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"no role":       {azure.Options{}, answer(403, "AuthorizationPermissionMismatch", "no"), []string{"Storage Blob Data Contributor", "the-container"}},
 		"unauthorized":  {azure.Options{}, answer(401, "InvalidAuthenticationInfo", "no"), []string{"not accepted", "az login"}},
 		"no credential": {azure.Options{Credential: fixed{err: errors.New("nothing found")}}, answer(200, "", ""), []string{"nothing found", "az login", "managed identity"}},
-		"token 503":     {azure.Options{Credential: fixed{err: refused}}, answer(200, "", ""), []string{"has not answered for", "token server answered 503"}},
+		"token 503":     {azure.Options{Credential: fixed{err: refused}}, answer(200, "", ""), []string{"has not answered for", "the token server of Azure answered 503"}},
 		"outage":        {key, answer(503, "ServerBusy", "busy"), []string{"has not answered for 1s", "503"}},
 		"odd answer":    {key, answer(418, "", ""), []string{"418"}},
 	} {

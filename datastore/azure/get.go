@@ -3,7 +3,7 @@ package azure
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
+	"crypto/md5" //nolint:gosec // the checksum that the store has
 	"encoding/base64"
 	"errors"
 	"fmt"

@@ -2,7 +2,7 @@ package azure
 
 import (
 	"context"
-	"crypto/md5"
+	"crypto/md5" //nolint:gosec // the checksum that the store has
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -175,5 +175,5 @@ func (u *upload) commit(ctx context.Context, header http.Header, ifAbsent bool) 
 	if asked != nil || overtaken {
 		return asked
 	}
-	return fmt.Errorf("%w: somebody removed the object meanwhile; write it again", err)
+	return fmt.Errorf("%w: it lost them, or the object was removed meanwhile; write it again", err)
 }

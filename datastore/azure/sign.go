@@ -115,7 +115,7 @@ func explainToken(err error) error {
 	var u *url.Error
 	switch {
 	case errors.As(err, &failed) && failed.RawResponse != nil && transfer.RetryStatus(failed.RawResponse.StatusCode):
-		return transfer.Transient(fmt.Errorf("Azure's token server answered %s", failed.RawResponse.Status))
+		return transfer.Transient(fmt.Errorf("the token server of Azure answered %s", failed.RawResponse.Status))
 	case errors.As(err, &u) && errors.As(u.Err, &network):
 		return transfer.Transient(fmt.Errorf("fetching an access token: %w", u.Err))
 	}

@@ -39,14 +39,15 @@ func checkPattern(r io.Reader, expect *pattern) error {
 	for {
 		at := expect.pos
 		n, err := io.ReadFull(r, got)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !ended {
 			return err
 		}
 		m, _ := io.ReadFull(expect, wanted)
 		if !bytes.Equal(got[:n], wanted[:m]) {
 			return fmt.Errorf("the object differs in the block at %d, where %d bytes were read and %d written", at, n, m)
 		}
-		if err != nil {
+		if ended {
 			return nil
 		}
 	}

@@ -38,7 +38,7 @@ func open(t *testing.T, source oauth2.TokenSource, handler http.HandlerFunc) *gs
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
 	b, err := gs.Open(t.Context(), "gs://the-bucket/p", gs.Options{
-		Endpoint: s.URL, TokenSource: source, Patience: time.Second, PartSize: 256 << 10,
+		Endpoint: strings.TrimPrefix(s.URL, "http://"), TokenSource: source, Patience: time.Second, PartSize: 256 << 10,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"expired":    {fixed{token: "TOKEN"}, jsonError(401, "Invalid Credentials"), []string{"not accepted (Invalid Credentials)", "gcloud auth application-default login"}},
 		"anonymous":  {nil, jsonError(401, "Anonymous caller does not have access"), []string{"without credentials", "GOOGLE_APPLICATION_CREDENTIALS"}},
 		"no token":   {fixed{err: &oauth2.RetrieveError{Response: &http.Response{StatusCode: 400}, ErrorCode: "invalid_grant", Body: []byte("SECRET")}}, answer(200, ""), []string{"invalid_grant", "gcloud auth"}},
-		"token 503":  {fixed{err: &oauth2.RetrieveError{Response: &http.Response{StatusCode: 503}, Body: []byte("SECRET")}}, answer(200, ""), []string{"has not answered for", "token server answered 503"}},
+		"token 503":  {fixed{err: &oauth2.RetrieveError{Response: &http.Response{StatusCode: 503}, Body: []byte("SECRET")}}, answer(200, ""), []string{"has not answered for", "the token server of Google answered 503"}},
 		"outage":     {fixed{token: "TOKEN"}, answer(503, ""), []string{"has not answered for 1s", "503"}},
 		"odd answer": {fixed{token: "TOKEN"}, answer(418, "<html>teapot</html>"), []string{"418"}},
 	} {
@@ -155,7 +155,7 @@ func TestRoots(t *testing.T) {
 			t.Errorf("Open(%q) was accepted", bad)
 		}
 	}
-	for _, bad := range []string{"localhost:4443", "ftp://x", "http://", "://"} {
+	for _, bad := range []string{"ftp://x", "http://", "://", "http://a b"} {
 		if _, err := gs.Open(t.Context(), "gs://bucket", gs.Options{Endpoint: bad}); err == nil || !strings.Contains(err.Error(), "http://localhost:4443") {
 			t.Errorf("endpoint %q: %v", bad, err)
 		}

@@ -65,10 +65,10 @@ func explainToken(err error) error {
 	var refused *oauth2.RetrieveError
 	if errors.As(err, &refused) && refused.Response != nil {
 		if status := refused.Response.StatusCode; transfer.RetryStatus(status) {
-			return transfer.Transient(fmt.Errorf("Google's token server answered %d", status))
+			return transfer.Transient(fmt.Errorf("the token server of Google answered %d", status))
 		}
 		// The whole answer is left out: it may quote what was sent.
-		return fmt.Errorf("Google refused a token (%s %s): the credentials have expired or were withdrawn; %s",
+		return fmt.Errorf("no token was given (%s %s): the credentials have expired or were withdrawn; %s",
 			refused.ErrorCode, refused.ErrorDescription, wayToCredentials)
 	}
 	var network net.Error

@@ -36,7 +36,7 @@ const (
 
 // Options tune a datastore. The zero value is the real Google Cloud Storage with the credentials of the environment.
 type Options struct {
-	// Endpoint is another server's URL, such as an emulator's: "http://localhost:4443".
+	// Endpoint is another server's URL, such as an emulator's: "http://localhost:4443", or only its host and port.
 	Endpoint string
 	// TokenSource gives access tokens. nil means Google's default credentials, or none where Endpoint is set.
 	TokenSource oauth2.TokenSource
@@ -75,14 +75,18 @@ func Open(ctx context.Context, root string, opt Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{base: strings.TrimRight(opt.Endpoint, "/"), bucket: bucket, prefix: prefix, ownEndpoint: opt.Endpoint != ""}
-	if b.base == "" {
+	b := &Backend{base: opt.Endpoint, bucket: bucket, prefix: prefix, ownEndpoint: opt.Endpoint != ""}
+	switch {
+	case !b.ownEndpoint:
 		b.base = defaultEndpoint
+	case !strings.Contains(b.base, "://"):
+		b.base = "http://" + b.base
 	}
 	host, err := url.Parse(b.base)
 	if err != nil || (host.Scheme != "http" && host.Scheme != "https") || host.Host == "" {
 		return nil, fmt.Errorf("invalid Google Cloud Storage endpoint %q: it should be a URL such as http://localhost:4443", opt.Endpoint)
 	}
+	b.base = strings.TrimRight(b.base, "/")
 	source := opt.TokenSource
 	if source == nil && !b.ownEndpoint {
 		if source, err = defaultTokens(ctx); err != nil {

@@ -52,7 +52,8 @@ func (p *Pool) head(ctx context.Context, n int) (*Buffer, error) {
 // flight is a range on its way.
 type flight struct {
 	buf  *Buffer
-	done chan error
+	done chan struct{}
+	err  error // once done
 }
 
 type objectReader struct {
@@ -66,7 +67,7 @@ type objectReader struct {
 	cur    *Buffer
 	rest   []byte // what is unread of cur
 	next   int64  // where the next range to fetch starts
-	queue  []flight
+	queue  []*flight
 	err    error
 	closed bool
 }
@@ -115,9 +116,10 @@ func (o *objectReader) advance() {
 	}
 	f := o.queue[0]
 	o.queue = o.queue[1:]
-	if err := <-f.done; err != nil { // ends with ctx too
+	<-f.done // ends with ctx too
+	if f.err != nil {
 		f.buf.Release()
-		o.err = err
+		o.err = f.err
 		return
 	}
 	o.cur, o.rest = f.buf, f.buf.Data
@@ -138,11 +140,14 @@ func (o *objectReader) launch() {
 			}
 		}
 		buf.Data = buf.Data[:min(int64(o.pool.part), o.r.Size-o.next)]
-		f := flight{buf, make(chan error, 1)}
+		f := &flight{buf: buf, done: make(chan struct{})}
 		offset := o.next
 		o.next += int64(len(buf.Data))
 		o.queue = append(o.queue, f)
-		go func() { f.done <- o.r.Fetch(o.ctx, offset, f.buf.Data) }()
+		go func() {
+			f.err = o.r.Fetch(o.ctx, offset, f.buf.Data)
+			close(f.done)
+		}()
 	}
 }
 

@@ -32,7 +32,7 @@ const (
 const unknownHost = 20 * time.Second
 
 // maxWait is the longest pause between two tries.
-const maxWait = 15 * time.Second
+const maxWait = 5 * time.Second
 
 // Client sends requests, again where the store or the way to it fails. It is safe for concurrent use.
 type Client struct {
@@ -175,7 +175,7 @@ func (c *Client) Once(ctx context.Context, req Request, handle func(*http.Respon
 			return stalledOr(ctx, err)
 		}
 	}
-	resp, err := c.HTTP.Do(r)
+	resp, err := c.HTTP.Do(r) //nolint:bodyclose // closed below, in its wrapping
 	if err != nil {
 		err = cleanURL(stalledOr(ctx, err))
 		if permanent(err) {
