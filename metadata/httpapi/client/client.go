@@ -61,6 +61,8 @@ type Client struct {
 	now      func() time.Time
 	sleep    func(context.Context, time.Duration) error
 	outage   *outage
+	// beatTimeout is how long the service has to answer a heartbeat.
+	beatTimeout time.Duration
 
 	service service
 	// steps are those known to exist, so that Metaflow's service is not asked again.
@@ -81,7 +83,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		base: base, headers: http.Header{}, patience: o.Patience, now: o.Now, sleep: sleep,
+		base: base, headers: http.Header{}, patience: o.Patience, now: o.Now, sleep: sleep, beatTimeout: beatTimeout,
 		service: service{probing: make(chan struct{}, 1)},
 	}
 	if c.patience == 0 {

@@ -258,7 +258,7 @@ func (c *Client) postRows(ctx context.Context, what string, g group) error {
 
 // beatMetaflow beats the hearts of tasks, each of which beats its run's; of the run alone where there are none.
 func (c *Client) beatMetaflow(ctx context.Context, flow, run string, tasks []metadata.TaskRef) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.beatTimeout, metadata.ErrUnavailable)
 	defer cancel()
 	paths := []string{runRoute(flow, run, "heartbeat")}
 	if len(tasks) > 0 {
@@ -272,7 +272,7 @@ func (c *Client) beatMetaflow(ctx context.Context, flow, run string, tasks []met
 		var encoded text
 		_, err := c.do(ctx, call{
 			doing: "beating the heart of run " + flow + "/" + run, method: http.MethodPost, path: path,
-			body: sending(struct{}{}), into: &encoded, once: beatTimeout,
+			body: sending(struct{}{}), into: &encoded, once: c.beatTimeout,
 		})
 		if errors.Is(err, metadata.ErrNotFound) {
 			continue // unknown, or it has beaten just now

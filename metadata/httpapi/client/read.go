@@ -16,7 +16,8 @@ import (
 func (c *Client) Runs(ctx context.Context, q metadata.RunQuery) (list []metadata.Run, err error) {
 	err = c.via(ctx, func() error {
 		query := url.Values{}
-		setAll(query, "flow", q.FlowID, "status", string(q.Status))
+		setText(query, "flow", q.FlowID)
+		setText(query, "status", string(q.Status))
 		query["tag"] = q.Tags
 		if q.Limit > 0 {
 			query.Set("limit", strconv.Itoa(q.Limit))
@@ -84,17 +85,16 @@ func (c *Client) below(ctx context.Context, what string, t metadata.TaskRef, int
 	}
 	return c.via(ctx, func() error {
 		query := url.Values{}
-		setAll(query, "step", t.Step, "task", t.Task)
+		setText(query, "step", t.Step)
+		setText(query, "task", t.Task)
 		return c.list(ctx, "listing "+what, ownRunRoute(t.Flow, t.Run, what), query, into)
 	}, theirs)
 }
 
-// setAll sets the parameters that are not empty, given in pairs.
-func setAll(q url.Values, pairs ...string) {
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			q.Set(pairs[i], pairs[i+1])
-		}
+// setText sets a parameter unless it is empty.
+func setText(q url.Values, name, value string) {
+	if value != "" {
+		q.Set(name, value)
 	}
 }
 

@@ -279,7 +279,7 @@ const (
 
 // Beat implements metadata.Heart. It is tried once, for a few seconds: the next beat comes soon.
 func (c *Client) Beat(ctx context.Context, flow, run string, tasks []metadata.TaskRef) (time.Duration, error) {
-	k, err := c.kind(ctx, beatTimeout)
+	k, err := c.kind(ctx, c.beatTimeout)
 	if err != nil {
 		return beatDefault, err
 	}
@@ -293,7 +293,7 @@ func (c *Client) Beat(ctx context.Context, flow, run string, tasks []metadata.Ta
 	var result httpapi.HeartbeatResponse
 	_, err = c.do(ctx, call{
 		doing: "beating the heart of run " + flow + "/" + run, method: http.MethodPost, path: httpapi.Prefix + "/heartbeat",
-		body: sending(request), into: &result, compress: true, once: beatTimeout,
+		body: sending(request), into: &result, compress: true, once: c.beatTimeout,
 	})
 	if r := refusedAs(err, http.StatusNotFound, http.StatusMethodNotAllowed); r != nil && r.code == "" {
 		c.service.set(unknown) // asked again at the next beat

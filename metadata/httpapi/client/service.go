@@ -71,7 +71,7 @@ func (c *Client) kind(ctx context.Context, once time.Duration) (kind, error) {
 	}
 	if once > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, once)
+		ctx, cancel = context.WithTimeoutCause(ctx, once, metadata.ErrUnavailable)
 		defer cancel()
 	}
 	select {

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -33,6 +34,46 @@ func TestTheServiceIsAskedOnce(t *testing.T) {
 	wg.Wait()
 	if s.infos != 1 || len(s.requests) != 20 {
 		t.Errorf("asked %d times, %d requests", s.infos, len(s.requests))
+	}
+}
+
+// TestBeatDoesNotWaitForOthers: a heart that cannot beat yet, as another call waits for the service, is given up soon.
+func TestBeatDoesNotWaitForOthers(t *testing.T) {
+	asked, end := make(chan struct{}), make(chan struct{})
+	h := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-end
+	}))
+	defer h.Close()
+	defer close(end)
+	c, err := client.New(client.Options{URL: h.URL})
+	must(t, err)
+	c.SetBeatTimeout(50 * time.Millisecond)
+	go func() { _, _ = c.Runs(t.Context(), metadata.RunQuery{}) }()
+	<-asked
+	_, err = c.Beat(t.Context(), "F", "1", nil)
+	isError(t, err, metadata.ErrUnavailable)
+}
+
+// TestPathPrefix: the service may be a part of a site.
+func TestPathPrefix(t *testing.T) {
+	inner := overSQLite(t, sqlite.Options{Now: time.Now})
+	h := httptest.NewServer(nil)
+	defer h.Close()
+	for _, hidden := range []bool{false, true} {
+		handler := inner
+		if hidden {
+			handler = withoutOwn(inner)
+		}
+		h.Config.Handler = http.StripPrefix("/data/meta", handler)
+		w := newWorld(t, client.Options{URL: h.URL + "/data/meta/"})
+		run, err := w.CreateRun(t.Context(), metadata.Run{FlowID: "F", RunID: fmt.Sprint("r/", hidden)})
+		must(t, err)
+		_, err = w.Run(t.Context(), "F", run.RunID)
+		must(t, err)
+		if len(w.waits) > 0 {
+			t.Errorf("waited %v", w.waits)
+		}
 	}
 }
 
