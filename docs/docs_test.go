@@ -226,14 +226,23 @@ func (p place) verbs(prefix ...string) map[string][]string {
 	}
 	found := map[string][]string{}
 	_, commands, several := strings.Cut(help, "Available Commands:\n")
-	if !several {
+	own := help
+	if several {
+		own, _, _ = strings.Cut(help, "\nGlobal Flags:")
+	}
+	if len(prefix) > 0 {
 		flags := []string{}
-		for _, m := range flag.FindAllStringSubmatch(help, -1) {
+		for _, m := range flag.FindAllStringSubmatch(own, -1) {
 			if !slices.Contains([]string{"--help", "--quiet", "--color"}, m[1]) {
 				flags = append(flags, m[1])
 			}
 		}
-		found[strings.Join(prefix, " ")] = flags
+		// A group that does nothing itself has no flags either.
+		if !several || len(flags) > 0 {
+			found[strings.Join(prefix, " ")] = flags
+		}
+	}
+	if !several {
 		return found
 	}
 	commands, _, _ = strings.Cut(commands, "\n\n")
@@ -255,7 +264,7 @@ func TestCommandLine(t *testing.T) {
 	for _, section := range strings.Split(page, "\n### mf ")[1:] {
 		title, body, _ := strings.Cut(section, "\n")
 		body, _, _ = strings.Cut(body, "\n## ")
-		verb := regexp.MustCompile(`^[a-z]+(?: [a-z]+)?`).FindString(title)
+		verb := regexp.MustCompile(`^[a-z]+(?: [a-z]+){0,2}`).FindString(title)
 		sections[verb] = title + "\n" + body
 	}
 	verbs := newPlace(t).verbs()

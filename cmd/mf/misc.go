@@ -132,7 +132,7 @@ func (a *app) configCommand() *cobra.Command {
 			if text == "" {
 				text = "-"
 			}
-			fmt.Fprintf(a.stdout, "%-16s %-24s %s\n", s.Key, text, paint(a.colored(a.stdout), dim, v.Source))
+			fmt.Fprintf(a.stdout, "%-17s %-24s %s\n", s.Key, text, paint(a.colored(a.stdout), dim, v.Source))
 		}
 		return nil
 	}

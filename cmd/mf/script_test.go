@@ -197,6 +197,7 @@ func prefixed(b *strings.Builder, prefix, text string) {
 var (
 	runIDPattern    = regexp.MustCompile(`\b1[0-9]{15}\b`)
 	datePattern     = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?( +\d[\d.µmsh]*s)?`)
+	agedPattern     = regexp.MustCompile(`DATE {2,}`)
 	tookPattern     = regexp.MustCompile(`\b(in|took) \d[\d.µmh]*s\b`)
 	headPattern     = regexp.MustCompile(`TOOK +TAGS`)
 	jsonTimePattern = regexp.MustCompile(`"(time|started)": ?"[^"]*"`)
@@ -217,6 +218,7 @@ func (st *scriptState) normal(text string) string {
 		return st.runs[id]
 	})
 	text = datePattern.ReplaceAllString(text, "DATE")
+	text = agedPattern.ReplaceAllString(text, "DATE  ")
 	text = tookPattern.ReplaceAllString(text, "$1 0s")
 	text = headPattern.ReplaceAllString(text, "TOOK  TAGS")
 	text = jsonTimePattern.ReplaceAllString(text, `"$1":"TIME"`)
