@@ -142,23 +142,5 @@ func absent(err error, what ...string) error {
 	return err
 }
 
-// SchemaError says that a database's schema is not the one that this version of mf works with.
-type SchemaError struct{ Schema tables.Schema }
-
-// Error implements error.
-func (e *SchemaError) Error() string {
-	switch e.Schema.State {
-	case tables.SchemaEmpty:
-		return "the metadata database has no tables yet: `mf service migrate` makes them"
-	case tables.SchemaNewer:
-		return fmt.Sprintf("the metadata database has schema %s, made by a newer version; this mf knows %s: use a newer mf",
-			e.Schema.Version, e.Schema.Known)
-	}
-	return fmt.Sprintf("the metadata database has schema %s, this mf needs %s: `mf service migrate` brings it up to date",
-		e.Schema.Version, e.Schema.Known)
-}
-
-// Is makes a newer schema a metadata.ErrNewer.
-func (e *SchemaError) Is(target error) bool {
-	return target == metadata.ErrNewer && e.Schema.State == tables.SchemaNewer
-}
+// SchemaError refuses a database whose schema is not the one of this version.
+type SchemaError = tables.SchemaError

@@ -69,7 +69,8 @@ type Tables struct{ s *Store }
 func (s *Store) Tables() *Tables { return &Tables{s} }
 
 // Open connects to the database at a URL ("postgres://user:password@host/name?sslmode=require") or in libpq's form
-// ("host=... dbname=..."). It changes no schema: *SchemaError if that is not the one of this version.
+// ("host=... dbname=..."). A pooler in between has to keep a session's prepared statements and settings. It changes no
+// schema: *SchemaError if that is not the one of this version.
 func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 	s, err := OpenForMigration(ctx, url, opt)
 	if err != nil {

@@ -143,7 +143,7 @@ func eachRun[R any](rows []R, key func(*R) (flow, run string), f func(flow, run 
 func (r *recording) send(ctx context.Context, c *pgx.Conn) (last int64, err error) {
 	for range 4 {
 		last, err = r.try(ctx, c)
-		if !hasCode(err, deadlock) && !(r.numbered && errors.Is(err, metadata.ErrNotFound)) {
+		if raced := r.numbered && errors.Is(err, metadata.ErrNotFound); !raced && !hasCode(err, deadlock) {
 			break
 		}
 	}

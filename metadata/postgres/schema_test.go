@@ -65,7 +65,7 @@ func catalogue(t *testing.T, c *pgx.Conn, schema string) string {
 			coalesce(character_maximum_length::text, '-'), is_nullable, coalesce(column_default, '-')) AS line
 		FROM information_schema.columns WHERE table_schema = $1
 		UNION ALL SELECT format('constraint %s %s %s valid=%s', conrelid::regclass, conname, pg_get_constraintdef(oid), convalidated)
-		FROM pg_constraint WHERE connamespace = $1::regnamespace
+		FROM pg_constraint WHERE connamespace = $1::regnamespace AND contype <> 'n'
 		UNION ALL SELECT format('index %s valid=%s', indexdef, indisvalid)
 		FROM pg_indexes JOIN pg_index ON indexrelid = format('%I.%I', schemaname, indexname)::regclass WHERE schemaname = $1
 		UNION ALL SELECT format('sequence %s %s %s owned by %s.%s', s.sequencename, s.data_type, s.increment_by, d.refobjid::regclass, a.attname)
