@@ -198,7 +198,7 @@ var (
 	runIDPattern    = regexp.MustCompile(`\b1[0-9]{15}\b`)
 	datePattern     = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?( +\d[\d.µmsh]*s)?`)
 	agedPattern     = regexp.MustCompile(`DATE {2,}`)
-	tookPattern     = regexp.MustCompile(`\b(in|took) \d[\d.µmh]*s\b`)
+	tookPattern     = regexp.MustCompile(`\b(in|took|after) \d[\d.µmh]*s\b`)
 	headPattern     = regexp.MustCompile(`TOOK +TAGS`)
 	jsonTimePattern = regexp.MustCompile(`"(time|started)": ?"[^"]*"`)
 	jsonSecsPattern = regexp.MustCompile(`"(seconds)": ?[0-9.e-]+`)

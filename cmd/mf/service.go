@@ -102,9 +102,16 @@ func (a *app) openServiceDB(ctx context.Context, flags serviceFlags, unchecked b
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqlite.Open(ctx, path, sqlite.Options{Now: a.now})
+	db, err := sqlite.Open(ctx, path, sqlite.Options{Now: a.now, KeepSchema: true})
 	if err != nil {
 		return nil, err
+	}
+	schema, err := db.Schema(ctx)
+	if err == nil && !unchecked && schema.State != tables.SchemaCurrent {
+		err = &tables.SchemaError{Schema: schema}
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return &serviceDB{db, db.Tables()}, nil
 }

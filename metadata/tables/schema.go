@@ -1,6 +1,11 @@
 package tables
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"github.com/mf-run/mf/metadata"
+)
 
 // SchemaState says how a database's schema stands to what this version of mf knows.
 type SchemaState string
@@ -40,4 +45,25 @@ type Migrator interface {
 	// Migrate applies what is pending and calls done after each. Two that run at once wait for each other; the second finds
 	// nothing to do. It is not undone by a crash: the next one goes on. metadata.ErrNewer for a newer schema.
 	Migrate(ctx context.Context, done func(Migration)) error
+}
+
+// SchemaError says that a database's schema is not the one that this version of mf works with.
+type SchemaError struct{ Schema Schema }
+
+// Error implements error.
+func (e *SchemaError) Error() string {
+	switch e.Schema.State {
+	case SchemaEmpty:
+		return "the metadata database has no tables yet: `mf service migrate` makes them"
+	case SchemaNewer:
+		return fmt.Sprintf("the metadata database has schema %s, made by a newer version; this mf knows %s: use a newer mf",
+			e.Schema.Version, e.Schema.Known)
+	}
+	return fmt.Sprintf("the metadata database has schema %s, this mf needs %s: `mf service migrate` brings it up to date",
+		e.Schema.Version, e.Schema.Known)
+}
+
+// Is makes a newer schema a metadata.ErrNewer.
+func (e *SchemaError) Is(target error) bool {
+	return target == metadata.ErrNewer && e.Schema.State == SchemaNewer
 }
