@@ -204,3 +204,22 @@ func TestAddresses(t *testing.T) {
 	s := openAt(t, "host="+u.Hostname()+" port="+u.Port()+" user=mf dbname="+database(t, at)+" sslmode=disable", postgres.Options{})
 	must(t, s.Ping(t.Context()))
 }
+
+// TestTurnedAway: no connection left is a matter of time, a user that is not let in is not.
+func TestTurnedAway(t *testing.T) {
+	address := testserver.Database(t)
+	admin, err := pgx.Connect(t.Context(), address)
+	must(t, err)
+	defer func() { must(t, admin.Close(context.Background())) }()
+	_, err = admin.Exec(t.Context(), "CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
+	must(t, err)
+	for user, want := range map[string]error{"crowded": metadata.ErrUnavailable, "nobody": metadata.ErrDenied} {
+		u, err := url.Parse(address)
+		must(t, err)
+		u.User = url.User(user)
+		_, err = postgres.Open(t.Context(), u.String(), postgres.Options{Now: time.Now, QueryTimeout: 5 * time.Second})
+		if !errors.Is(err, want) {
+			t.Errorf("user %s: %v", user, err)
+		}
+	}
+}
