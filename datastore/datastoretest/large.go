@@ -73,6 +73,9 @@ func testLargeObject(t *testing.T, b datastore.Backend) {
 	if b.Type() != "local" && b.Type() != "memory" {
 		size, limit = 128<<20, 128<<20
 	}
+	if raceDetector {
+		limit *= 2
+	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if err := b.Put(t.Context(), "d/large", &pattern{n: size}, datastore.PutOptions{Meta: []byte(`{"a": 1}`)}); err != nil {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package datastoretest
+
+const raceDetector = false
