@@ -93,7 +93,7 @@ func reason(err error) string {
 }
 
 // expecting finds the region in the text of S3's complaint about another one.
-var expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
+var expecting = regexp.MustCompile(`expecting ['"]([a-z0-9-]+)['"]`)
 
 // rightRegion is the bucket's region where an answer names it.
 func rightRegion(err error) string {
@@ -139,7 +139,7 @@ func (b *Backend) advice(err error) string {
 		return "the session token does not fit the keys: check AWS_SESSION_TOKEN, and unset it for keys without one"
 	case "RequestTimeTooSkewed", "RequestExpired":
 		return "this machine's clock is off by more than the store allows: set it, for instance by NTP"
-	case "AccessDenied", "AllAccessDisabled", "Forbidden":
+	case "AccessDenied", "AllAccessDisabled":
 		return fmt.Sprintf("the credentials may not do this: they need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on %s/* and s3:ListBucket on the bucket %q", b.root, b.bucket)
 	}
 	status := statusOf(err)

@@ -76,12 +76,12 @@ func (b *Backend) PutOnce(ctx context.Context, key string, body, meta []byte) er
 // putSmall writes an object in one request.
 func (b *Backend) putSmall(ctx context.Context, key string, data []byte, opt datastore.PutOptions) error {
 	sum := checksum(data)
-	return b.write(ctx, key, opt, func(ctx context.Context, ifNoneMatch *string) error {
+	return b.write(ctx, key, opt, func(ctx context.Context, c conditions) error {
 		in := &awss3.PutObjectInput{
 			Bucket: &b.bucket, Key: b.object(key), Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
-			Metadata: metadata(opt.Meta), IfNoneMatch: ifNoneMatch,
+			Metadata: metadata(opt.Meta), IfNoneMatch: c.ifNoneMatch,
 		}
-		if !b.noChecksums.Load() {
+		if c.checksums {
 			in.ChecksumCRC32 = &sum
 		}
 		_, err := b.client.PutObject(ctx, in, unsigned(len(data)))
@@ -89,40 +89,40 @@ func (b *Backend) putSmall(ctx context.Context, key string, data []byte, opt dat
 	})
 }
 
-// write sends the request that makes an object appear, under the condition that opt asks for where the store has it.
-func (b *Backend) write(ctx context.Context, key string, opt datastore.PutOptions, send func(ctx context.Context, ifNoneMatch *string) error) error {
-	conditional := false
+// conditions are what a request asks for beyond what every store has.
+type conditions struct {
+	ifNoneMatch *string
+	checksums   bool
+}
+
+// write sends the request that makes an object appear, under the condition that opt asks for where the store has it. A
+// store that does not implement it is asked in a plainer form: without the condition, then without checksums.
+func (b *Backend) write(ctx context.Context, key string, opt datastore.PutOptions, send func(ctx context.Context, c conditions) error) error {
+	var c conditions
 	err := b.do(ctx, "writing", key, func(ctx context.Context) error {
-		var ifNoneMatch *string
-		if conditional = opt.IfAbsent && !b.noConditional.Load(); conditional {
-			ifNoneMatch = aws.String("*")
-		}
-		err := send(ctx, ifNoneMatch)
-		if b.without(err, conditional) {
-			if conditional = opt.IfAbsent && !b.noConditional.Load(); !conditional {
-				ifNoneMatch = nil
+		for {
+			c = conditions{checksums: !b.noChecksums.Load()}
+			if opt.IfAbsent && !b.noConditional.Load() {
+				c.ifNoneMatch = aws.String("*")
 			}
-			err = send(ctx, ifNoneMatch)
+			err := send(ctx, c)
+			switch {
+			case err == nil || statusOf(err) != http.StatusNotImplemented:
+				return err
+			case c.ifNoneMatch != nil:
+				b.noConditional.Store(true)
+			case c.checksums:
+				b.noChecksums.Store(true)
+			default:
+				return err
+			}
 		}
-		return err
 	})
-	if conditional && statusOf(err) == http.StatusPreconditionFailed {
+	if c.ifNoneMatch != nil && statusOf(err) == http.StatusPreconditionFailed {
 		b.conditional.Store(true)
 		return nil
 	}
 	return err
-}
-
-// without reports whether a request that the store does not implement may be tried again in a plainer form: first
-// without the condition, then without checksums.
-func (b *Backend) without(err error, conditional bool) bool {
-	if err == nil || statusOf(err) != http.StatusNotImplemented && codeOf(err) != "NotImplemented" {
-		return false
-	}
-	if conditional {
-		return !b.noConditional.Swap(true)
-	}
-	return !b.noChecksums.Swap(true)
 }
 
 // checksum is what S3 calls CRC32.
@@ -174,6 +174,8 @@ type upload struct {
 	opt  datastore.PutOptions
 	body io.Reader
 	id   *string
+	// checksums is set if the parts have some; all or none do.
+	checksums bool
 
 	mu    sync.Mutex
 	parts []types.CompletedPart
@@ -211,9 +213,9 @@ func (u *upload) run(ctx context.Context) error {
 }
 
 func (u *upload) create(ctx context.Context) error {
-	return u.b.write(ctx, u.key, datastore.PutOptions{}, func(ctx context.Context, _ *string) error {
+	return u.b.write(ctx, u.key, datastore.PutOptions{}, func(ctx context.Context, c conditions) error {
 		in := &awss3.CreateMultipartUploadInput{Bucket: &u.b.bucket, Key: u.b.object(u.key), Metadata: metadata(u.opt.Meta)}
-		if !u.b.noChecksums.Load() {
+		if u.checksums = c.checksums; c.checksums {
 			in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
 		}
 		out, err := u.b.client.CreateMultipartUpload(ctx, in)
@@ -311,7 +313,7 @@ func (u *upload) part(ctx context.Context, number int32, data []byte) error {
 			Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
 		}
 		done := types.CompletedPart{PartNumber: &number}
-		if !b.noChecksums.Load() {
+		if u.checksums {
 			in.ChecksumCRC32, done.ChecksumCRC32 = &sum, &sum
 		}
 		out, err := b.client.UploadPart(ctx, in, unsigned(len(data)))
@@ -331,10 +333,10 @@ func (u *upload) complete(ctx context.Context) error {
 	b := u.b
 	slices.SortFunc(u.parts, func(x, y types.CompletedPart) int { return int(*x.PartNumber - *y.PartNumber) })
 	tries := 0
-	err := b.write(ctx, u.key, u.opt, func(ctx context.Context, ifNoneMatch *string) error {
+	err := b.write(ctx, u.key, u.opt, func(ctx context.Context, c conditions) error {
 		tries++
 		_, err := b.client.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{
-			Bucket: &b.bucket, Key: b.object(u.key), UploadId: u.id, IfNoneMatch: ifNoneMatch,
+			Bucket: &b.bucket, Key: b.object(u.key), UploadId: u.id, IfNoneMatch: c.ifNoneMatch,
 			MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
 		})
 		return err

@@ -26,7 +26,7 @@ var may = map[string][]string{
 	"backends":  {"diag", "ir", "backends"},
 	"runtime":   {"diag", "ir", "datastore", "metadata", "runtime"},
 	"cmd":       {"diag", "ir", "datastore", "metadata", "sdk", "compiler", "backends", "runtime", "cmd"},
-	"bench":     {"bench", "metadata", "internal"},
+	"bench":     {"bench", "datastore", "metadata", "internal"},
 	"e2e":       {},
 }
 
