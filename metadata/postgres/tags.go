@@ -106,8 +106,8 @@ func (s *Store) MutateTags(ctx context.Context, flow, run string, add, remove []
 	return tags, nil
 }
 
-// changeTags reads and writes a run's tags in a transaction: two round trips, or one if f changes nothing. known is false
-// for null tags.
+// changeTags reads and writes a run's tags in a transaction, a round trip for each statement: clients of Metaflow's service
+// expect to see that changes at the same time conflict, which they hardly ever would in fewer. known is false for null tags.
 func changeTags(ctx context.Context, c *pgx.Conn, begin, read string, args []any,
 	f func(user, system []string, known bool) (tags []string, changed bool, err error),
 ) (err error) {
@@ -121,12 +121,10 @@ func changeTags(ctx context.Context, c *pgx.Conn, begin, read string, args []any
 	}()
 	var userJSON, systemJSON tables.JSON
 	var number int64
-	var first pgx.Batch
-	first.Queue(begin)
-	first.Queue(read, args...).QueryRow(func(r pgx.Row) error {
-		return r.Scan(raw(&userJSON), raw(&systemJSON), &number)
-	})
-	if err := c.SendBatch(ctx, &first).Close(); err != nil {
+	if _, err := c.Exec(ctx, begin); err != nil {
+		return err
+	}
+	if err := c.QueryRow(ctx, read, args...).Scan(raw(&userJSON), raw(&systemJSON), &number); err != nil {
 		return err
 	}
 	tidy(&userJSON, &systemJSON)
@@ -142,14 +140,13 @@ func changeTags(ctx context.Context, c *pgx.Conn, begin, read string, args []any
 	if err != nil {
 		return err
 	}
-	if !changed {
-		_, err := c.Exec(ctx, "COMMIT")
-		return err
+	if changed {
+		if _, err := c.Exec(ctx, writeTags, args[0], number, tagsJSON(tags)); err != nil {
+			return err
+		}
 	}
-	var second pgx.Batch
-	second.Queue(writeTags, args[0], number, tagsJSON(tags))
-	second.Queue("COMMIT")
-	return c.SendBatch(ctx, &second).Close()
+	_, err = c.Exec(ctx, "COMMIT")
+	return err
 }
 
 func tagList(j tables.JSON) ([]string, error) {
