@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/mf-run/mf/internal/testserver"
 )
 
@@ -177,8 +178,8 @@ func TestMetaflowInATeam(t *testing.T) {
 	if got := p.must(env, mfBinary(t), "tag", "list", path); got != "by:metaflow\nby:mf\n" {
 		t.Errorf("tags %q", got)
 	}
-	if got := p.must(env, mfBinary(t), "runs"); !strings.Contains(got, path) {
-		t.Errorf("mf runs does not list %s: %s", path, got)
+	if got := p.must(env, mfBinary(t), "runs"); !strings.Contains(got, path+"  succeeded") {
+		t.Errorf("mf runs does not list %s as succeeded: %s", path, got)
 	}
 	if v := m.read("ResumableFlow", p.read(file)); !v.Successful {
 		t.Error("to its own client, Metaflow's run did not succeed")
@@ -278,5 +279,64 @@ func TestStrangers(t *testing.T) {
 			t.Fatal("a revoked token is still taken after 20 s")
 		}
 		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// TestRepairInATeam takes from the service what it knows of a run, and has mf make it anew from the bucket.
+func TestRepairInATeam(t *testing.T) {
+	m := newTeam(t)
+	p := newPlace(t, "testdata/resumable.py")
+	file := filepath.Join(p.dir, "id")
+	env := m.env(p, "TRACE="+filepath.Join(p.dir, "trace"))
+	p.must(env, mfBinary(t), "run", "resumable.py", "--run-id-file", file)
+	run := p.read(file)
+	conn, err := pgx.Connect(t.Context(), m.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, table := range []string{"artifact_v3", "metadata_v3", "tasks_v3", "steps_v3"} {
+		if _, err := conn.Exec(t.Context(), "DELETE FROM "+table+" WHERE run_number = $1", run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.must(env, mfBinary(t), "repair", "ResumableFlow/"+run); got == "" {
+		t.Error("mf repair says nothing")
+	}
+	v := m.read("ResumableFlow", run)
+	if !v.Successful || v.Tasks["end"]["results"].Repr != wantResults || v.Stdout["end"] != "results: "+wantResults+" size: 4\n" {
+		t.Errorf("repaired: successful %v, results %s, stdout %q", v.Successful, v.Tasks["end"]["results"].Repr, v.Stdout["end"])
+	}
+	if fmt.Sprint(v.Children["start"]) != "[work[0] work[1] work[2] work[3]]" || v.Code.Script != "resumable.py" {
+		t.Errorf("repaired: children %v, code %v", v.Children["start"], v.Code.Script)
+	}
+}
+
+// TestBucketGone has the bucket disappear in the middle of a run.
+func TestBucketGone(t *testing.T) {
+	s3 := testserver.StartS3(t)
+	m := newTeamOn(t, testserver.Database(t), s3.Bucket(t))
+	p := newPlace(t, "testdata/resumable.py")
+	bucket, away := filepath.Join(s3.Root, m.bucket.Name), filepath.Join(t.TempDir(), "away")
+	flow, err := os.ReadFile(filepath.Join(p.dir, "resumable.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(flow), "self.result =", "os.path.exists(os.environ['AWAY']) or os.rename(os.environ['BUCKET'], os.environ['AWAY']); self.result =", 1)
+	if err := os.WriteFile(filepath.Join(p.dir, "gone.py"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(p.dir, "id")
+	_, stderr, err := p.output(m.env(p, "TRACE="+filepath.Join(p.dir, "trace"), "BUCKET="+bucket, "AWAY="+away), mfBinary(t),
+		"run", "gone.py", "--max-workers", "1", "--run-id-file", file)
+	if err == nil || !strings.Contains(stderr, m.bucket.Name) || !strings.Contains(stderr, "bucket") {
+		t.Fatalf("%v: %s", err, tail(stderr))
+	}
+	if err := os.Rename(away, bucket); err != nil {
+		t.Fatal(err)
+	}
+	p.must(m.env(p, "TRACE="+filepath.Join(p.dir, "trace")), mfBinary(t), "resume", "resumable.py", "--run-id-file", file)
+	if v := m.read("ResumableFlow", p.read(file)); !v.Successful {
+		t.Error("the resumed run did not succeed")
 	}
 }

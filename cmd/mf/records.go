@@ -154,3 +154,40 @@ func runTime(run metadata.Run, now time.Time) time.Duration {
 	}
 	return 0
 }
+
+// inactive is the age of the heartbeat after which a run of Metaflow's own that has not ended counts as failed, as in
+// Metaflow's service.
+const inactive = 6 * time.Minute
+
+// derive finds out how a run of Metaflow's own stands, which nobody has written down: by what the end step's last task says
+// of itself or, where there is none, by the heartbeat.
+func (r *records) derive(ctx context.Context, run *metadata.Run, now time.Time) error {
+	if run.Status != "" {
+		return nil
+	}
+	rows, err := r.meta.Metadata(ctx, run.FlowID, run.RunID, "end", "")
+	if err != nil {
+		return fmt.Errorf("reading how %s/%s ended: %w", run.FlowID, run.RunID, err)
+	}
+	attempts, ended := 0, 0
+	for _, m := range rows { // oldest first
+		switch m.FieldName {
+		case "attempt":
+			attempts++
+		case "attempt_ok":
+			ended = attempts
+			run.Status, run.FinishedMs = metadata.Failed, m.TsEpoch
+			if m.Value == "True" {
+				run.Status = metadata.Succeeded
+			}
+		}
+	}
+	switch alive := now.Sub(time.Unix(run.LastHeartbeat, 0)) <= inactive; {
+	case run.Status == metadata.Succeeded || run.Status == metadata.Failed && ended == attempts:
+	case alive:
+		run.Status, run.FinishedMs = metadata.Running, 0
+	case run.Status == "" && run.LastHeartbeat > 0:
+		run.Status = metadata.Failed
+	}
+	return nil
+}

@@ -96,6 +96,9 @@ func (a *app) listRuns(ctx context.Context, flow, status string, tags []string, 
 	}
 	views := []runView{}
 	for _, run := range runs {
+		if err := rec.derive(ctx, &run, a.now()); err != nil {
+			return err
+		}
 		v := a.view(run)
 		if status != "" && v.Status != status {
 			continue
@@ -159,6 +162,9 @@ func (a *app) show(ctx context.Context, path string, asJSON bool) error {
 	}
 	run, err := rec.meta.Run(ctx, p.flow, p.run)
 	if err != nil {
+		return err
+	}
+	if err := rec.derive(ctx, &run, a.now()); err != nil {
 		return err
 	}
 	v := a.view(run)
