@@ -8,7 +8,7 @@ lint: setup ; @sh scripts/lint.sh ## gofmt, vet, golangci-lint, ruff
 golden: ; @UPDATE_GOLDEN=1 go test ./compiler/... ./backends/... ./diag/... ./cmd/... ./docs/... ## rewrite the golden files
 fuzz: ; @sh scripts/fuzz.sh ## each fuzz test for 20 seconds
 bench: build setup ; @sh scripts/bench.sh ## ratios against Metaflow, in one run
-e2e: build setup ; @go test -count=1 -timeout 30m ./e2e/... ## against the real Metaflow
+e2e: build setup ; @sh scripts/e2e.sh ## with the real Metaflow, in real containers, and with servers that die; needs root
 cross: ; @sh scripts/build.sh all ## six platforms into dist/
 race: ; @go test -race ./runtime/... ./datastore/... ./metadata/... ## the race detector, where goroutines meet
 setup: ; @bash scripts/test-setup.sh ## install what the tests need into .cache/
