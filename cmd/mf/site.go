@@ -237,8 +237,8 @@ func (s *session) publish(ctx context.Context, r *runtime.Run) error {
 	}
 	published, err := codepackage.Publish(ctx, s.store, s.flow.Name, s.arg.dir(), codepackage.Options{
 		Entry: filepath.Base(s.arg.path), IR: text, MFVersion: version, SDKDigest: sdk.Digest(), TempDir: r.TempDir,
-		Info: codepackage.Info{Username: r.User, Runtime: "dev", EnvironmentType: "local", PythonVersion: s.pythonVersion,
-			MetaflowVersion: metaflowVersion},
+		// Nothing that differs from one user or machine to the next: the same code is stored once.
+		Info: codepackage.Info{EnvironmentType: "local", MetaflowVersion: metaflowVersion},
 	})
 	var large *codepackage.TooLargeError
 	var many *codepackage.TooManyError
@@ -249,6 +249,6 @@ func (s *session) publish(ctx context.Context, r *runtime.Run) error {
 	if err != nil {
 		return fmt.Errorf("packaging the code: %w", err)
 	}
-	r.Rows.CodePackage = &published.Code
+	r.Rows.CodePackage, r.Code = &published.Code, codepackage.TaskCode(published.Code)
 	return nil
 }
