@@ -50,7 +50,7 @@ func (s *Session) Execute(ctx context.Context) (Report, error) {
 	}
 	r.ID = row.RunID
 	queue := metadata.NewQueue(s.Recorder, metadata.QueueOptions{})
-	r.Sink = lenient{queue}
+	r.Sink = queue
 	report, err := s.supervise(ctx, row, params)
 	closeErr := queue.Close()
 	row.Status, row.Failure = outcome(report, err)
@@ -66,18 +66,6 @@ func (s *Session) Execute(ctx context.Context) (Report, error) {
 		}
 	}
 	return report, err
-}
-
-// lenient is a sink that goes on where metadata could not be delivered: the datastore has everything, and metadata can be
-// made anew from it.
-type lenient struct{ *metadata.Queue }
-
-// Add implements runtime.Sink.
-func (l lenient) Add(b metadata.Batch) error {
-	if err := l.Queue.Add(b); err != nil && !errors.Is(err, metadata.ErrUnavailable) {
-		return err
-	}
-	return nil
 }
 
 // supervise runs the tasks while a heartbeat goes.
