@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -111,18 +110,8 @@ func (t *tools) unpackMember(b *block) error {
 		b.space = make([]byte, size)
 	}
 	b.data = b.space[:size]
-	src := bytes.NewReader(b.packed[memberHeader : len(b.packed)-memberTrailer])
-	if t.inflater == nil {
-		t.inflater = flate.NewReader(src)
-	} else if err := t.inflater.(flate.Resetter).Reset(src, nil); err != nil {
+	if err := t.inflater.inflate(b.data, b.packed[memberHeader:len(b.packed)-memberTrailer]); err != nil {
 		return err
-	}
-	if _, err := io.ReadFull(t.inflater, b.data); err != nil {
-		return noEOF(err)
-	}
-	var more [1]byte
-	if n, err := t.inflater.Read(more[:]); n != 0 || !errors.Is(err, io.EOF) || src.Len() != 0 {
-		return errors.New("a member is longer than it says")
 	}
 	if crc32.ChecksumIEEE(b.data) != binary.LittleEndian.Uint32(trailer) {
 		return errors.New("a member has another checksum")

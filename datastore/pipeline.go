@@ -20,10 +20,10 @@ type block struct {
 	done   chan struct{} // gets a value when the block has been worked on
 }
 
-// tools are what one worker needs; each field is made when it is first used.
+// tools are what one worker needs. The deflater is made when it is first used.
 type tools struct {
 	deflater *flate.Writer
-	inflater io.ReadCloser
+	inflater inflater
 }
 
 // Blocks and tools are used again: they are large, and a blob needs several.
