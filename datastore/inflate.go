@@ -102,7 +102,7 @@ func build(table []uint32, primary uint, lens []uint8, symbol func(int) uint32) 
 			reversed |= code >> i & 1 << (uint(l) - 1 - i)
 		}
 		value := symbol(sym)
-		if value == 0 && !(sym == 0 && len(lens) == 19) {
+		if value == 0 && (sym != 0 || len(lens) != len(codeOrder)) {
 			continue // a symbol that must not occur
 		}
 		if uint(l) <= primary {

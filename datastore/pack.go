@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
 	"sync"
@@ -270,20 +269,4 @@ func sumLarge(ctx context.Context, f io.Reader) (s fileSum, err error) {
 		s.size += int64(len(b.data))
 		p.give(b)
 	}
-}
-
-// expectReader fails at the end of r if the bytes are not those of digest.
-type expectReader struct {
-	r      io.Reader
-	sum    hash.Hash
-	digest string
-}
-
-func (e *expectReader) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
-	e.sum.Write(p[:n])
-	if errors.Is(err, io.EOF) && hex.EncodeToString(e.sum.Sum(nil)) != e.digest {
-		err = errChanged
-	}
-	return n, err
 }

@@ -238,7 +238,7 @@ func (c *client) putLarge(ctx context.Context, file string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var upload struct{ UploadId string } //nolint:revive // the name in the XML
+	var upload struct{ UploadId string }
 	err = c.do(ctx, http.MethodPost, "/large?uploads=", nil, nil, func(r *http.Response) error { return xml.NewDecoder(r.Body).Decode(&upload) })
 	if err != nil {
 		return 0, err

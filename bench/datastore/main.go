@@ -324,11 +324,12 @@ func text(w io.Writer, size int64) error {
 		return err
 	}
 	var all []byte
-	err = filepath.WalkDir(filepath.Join(strings.TrimSpace(string(out)), "src"), func(path string, d fs.DirEntry, err error) error {
+	root := os.DirFS(filepath.Join(strings.TrimSpace(string(out)), "src"))
+	err = fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || int64(len(all)) > size {
 			return err
 		}
-		data, err := os.ReadFile(path)
+		data, err := fs.ReadFile(root, path)
 		all = append(all, data...)
 		return err
 	})
