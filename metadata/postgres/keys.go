@@ -39,7 +39,7 @@ func parse(k tables.Key, want parts, runRow bool) (key, error) {
 	out := key{args: make([]any, 1, 10)}
 	out.args[0] = k.Flow
 	var err error
-	if out.run, out.args, err = lookup(out.args, k.Run); err != nil {
+	if out.run, out.args, err = numberOrName(out.args, k.Run); err != nil {
 		return out, err
 	}
 	if n, ok := out.args[1].(int64); ok && runRow && n > maxRun {
@@ -51,12 +51,12 @@ func parse(k tables.Key, want parts, runRow bool) (key, error) {
 		out.args = append(out.args, k.Step)
 	}
 	if want >= ofTask {
-		out.task, out.args, err = lookup(out.args, k.Task)
+		out.task, out.args, err = numberOrName(out.args, k.Task)
 	}
 	return out, err
 }
 
-func lookup(args []any, text string) (kind, []any, error) {
+func numberOrName(args []any, text string) (kind, []any, error) {
 	if !tables.IsNumber(text) {
 		return byName, append(args, text), nil
 	}

@@ -49,6 +49,7 @@ type Store struct {
 	pool    *pgxpool.Pool
 	now     func() time.Time
 	timeout time.Duration
+	lookups *gatherer
 	closed  atomic.Bool
 }
 
@@ -115,7 +116,9 @@ func OpenForMigration(ctx context.Context, url string, opt Options) (*Store, err
 	if err != nil {
 		return nil, fmt.Errorf("opening the metadata database: %w", err)
 	}
-	return &Store{pool: pool, now: opt.Now, timeout: opt.QueryTimeout}, nil
+	s := &Store{pool: pool, now: opt.Now, timeout: opt.QueryTimeout}
+	s.lookups = newGatherer(s, opt.MaxConns)
+	return s, nil
 }
 
 // errAddress says nothing of what it was given: a password may stand anywhere in an address that cannot be read.

@@ -118,6 +118,14 @@ var tagsOfRun = variants(ofRun, func(k *key) string {
 func below[R any](ctx context.Context, s *Store, doing, text string, k *key, args []any,
 	scan func(pgx.Row, *R) error, show func(r *R, tags, system tables.JSON),
 ) ([]R, error) {
+	if len(args) == int(ofTask) && len(k.args) == len(args) { // of one task: few rows
+		list, err := belowTask(ctx, s, text, k, scan, show)
+		if err == nil {
+			return list, nil
+		} else if !alone(err) {
+			return nil, s.describe(ctx, doing, err)
+		}
+	}
 	var list []R
 	var tags, system tables.JSON
 	err := s.read(ctx, doing, func(ctx context.Context, c *pgx.Conn) error {
@@ -140,6 +148,41 @@ func below[R any](ctx context.Context, s *Store, doing, text string, k *key, arg
 		return c.SendBatch(ctx, &b).Close()
 	})
 	if err != nil {
+		return nil, err
+	}
+	tidy(&tags, &system)
+	for i := range list {
+		show(&list[i], tags, system)
+	}
+	return list, nil
+}
+
+// belowTask is below for a task's rows, as a lookup.
+func belowTask[R any](ctx context.Context, s *Store, text string, k *key,
+	scan func(pgx.Row, *R) error, show func(r *R, tags, system tables.JSON),
+) ([]R, error) {
+	var list []R
+	var tags, system tables.JSON
+	l := &lookup{}
+	add := func(text string, args []any) {
+		l.text[l.statements], l.args[l.statements] = text, args
+		l.statements++
+	}
+	add(text, k.args)
+	if n, ok := k.args[1].(int64); !ok || n <= maxRun {
+		add(tagsOfRun.of(&key{run: k.run}), k.args[:2])
+	}
+	l.row = func(i int, r *rawRow) error {
+		if i == 1 {
+			return r.Scan(raw(&tags), raw(&system))
+		}
+		if list == nil {
+			list = make([]R, 0, 16)
+		}
+		list = append(list, *new(R))
+		return scan(r, &list[len(list)-1])
+	}
+	if err := s.lookups.do(ctx, l); err != nil {
 		return nil, err
 	}
 	tidy(&tags, &system)

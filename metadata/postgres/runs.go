@@ -167,7 +167,7 @@ const selectOwnRun = "SELECT " + runColumns + ownColumns + withOwn + " WHERE r.f
 
 // Run implements metadata.Reader.
 func (s *Store) Run(ctx context.Context, flow, run string) (metadata.Run, error) {
-	return one(ctx, s, "reading a run", []string{flow, run}, selectOwnRun, runArgs(flow, run), scanOwnRun)
+	return single(ctx, s, "reading a run", []string{flow, run}, selectOwnRun, runArgs(flow, run), scanOwnRun)
 }
 
 // Runs implements metadata.Reader.

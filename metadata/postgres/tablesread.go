@@ -8,8 +8,36 @@ import (
 	"github.com/mf-run/mf/metadata/tables"
 )
 
-// one reads the row of a statement; metadata.ErrNotFound without one.
+// one reads the row of a statement; metadata.ErrNotFound without one. args are as in lookup.
 func one[R any](ctx context.Context, s *Store, doing string, id []string, text string, args []any, scan func(pgx.Row, *R) error) (R, error) {
+	var out, none R
+	found := false
+	l := &lookup{statements: 1, text: [2]string{text}, args: [2][]any{args}}
+	l.row = func(_ int, r *rawRow) error {
+		found = true
+		return scan(r, &out)
+	}
+	err := s.lookups.do(ctx, l)
+	switch {
+	case err == nil && found:
+		return out, nil
+	case err == nil:
+		return none, s.describe(ctx, doing, absent(pgx.ErrNoRows, id...))
+	case alone(err):
+		return single(ctx, s, doing, id, text, args, scan)
+	}
+	return none, s.describe(ctx, doing, err)
+}
+
+// alone reports whether a lookup that failed may do better on its own: a connection broke, or another one's statement was
+// refused.
+func alone(err error) bool {
+	e, ok := pgError(err)
+	return ok && e.Code != "57014" || !ok && gone(err)
+}
+
+// single is one for a statement that is sent alone.
+func single[R any](ctx context.Context, s *Store, doing string, id []string, text string, args []any, scan func(pgx.Row, *R) error) (R, error) {
 	var out R
 	err := s.read(ctx, doing, func(ctx context.Context, c *pgx.Conn) error {
 		var r R
@@ -170,6 +198,14 @@ func (d *Tables) metadata(ctx context.Context, id tables.Key, want parts, page *
 	return query(ctx, d.s, "listing metadata", b.text, b.args, scanMetadatum)
 }
 
+var selectArtifacts = map[parts]*texts{ofRun: artifactsOf(ofRun), ofStep: artifactsOf(ofStep), ofTask: artifactsOf(ofTask)}
+
+func artifactsOf(want parts) *texts {
+	return variants(want, func(k *key) string {
+		return "SELECT " + artifactColumns + " FROM artifact_v3 a WHERE " + k.where("a", want)
+	})
+}
+
 // Artifacts implements tables.DB.
 func (d *Tables) Artifacts(ctx context.Context, id tables.Key, page *tables.Page) ([]tables.Artifact, error) {
 	want := scope(id)
@@ -178,7 +214,7 @@ func (d *Tables) Artifacts(ctx context.Context, id tables.Key, page *tables.Page
 		return nil, err
 	}
 	if page == nil {
-		list, err := d.artifacts(ctx, "SELECT "+artifactColumns+" FROM artifact_v3 a WHERE "+k.where("a", want), &k, k.args)
+		list, err := d.artifacts(ctx, selectArtifacts[want].of(&k), &k, k.args)
 		return latestAttempts(list), err
 	}
 	b := builder{

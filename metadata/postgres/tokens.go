@@ -66,7 +66,7 @@ func (s *Store) Tokens(ctx context.Context) ([]token.Token, error) {
 
 // Token implements token.Store.
 func (s *Store) Token(ctx context.Context, id string) (token.Token, error) {
-	return one(ctx, s, "reading a token", []string{"token " + id}, "SELECT "+tokenColumns+" FROM mf.tokens WHERE id = $1", []any{id},
+	return single(ctx, s, "reading a token", []string{"token " + id}, "SELECT "+tokenColumns+" FROM mf.tokens WHERE id = $1", []any{id},
 		scanToken)
 }
 
