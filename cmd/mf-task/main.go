@@ -118,7 +118,7 @@ func (p *program) execute(ctx context.Context, args []string, stdin io.Reader) (
 	}()
 	root := &cobra.Command{Use: "mf-task", Short: "Run one task of a flow", SilenceUsage: true, SilenceErrors: true, Version: version}
 	tool := &tasktool.Tool{Stdin: stdin, Stdout: p.stdout, Dir: p.env(envTaskDir), Env: p.env}
-	root.AddCommand(tool.Commands()...)
+	root.AddCommand(append(tool.Commands(), p.readCommand(stdin))...)
 	root.AddCommand(&cobra.Command{
 		Use: "run", Short: "Run one task, or the tasks of a range of splits", DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {

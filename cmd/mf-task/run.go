@@ -83,7 +83,7 @@ func (w *work) newRun() (*runtime.Run, error) {
 	r := &runtime.Run{
 		Flow: w.flow, Graph: ir.NewGraph(w.flow), ID: w.req.Run, Origin: w.set.origin, Store: w.store, Sink: noMetadata{},
 		User: w.set.user, Namespace: w.set.namespace(), Tags: w.set.tags, Project: project,
-		TempDir: w.tmp, Dir: w.set.code, Environ: w.environ, TaskEnv: w.taskEnv(),
+		TempDir: w.tmp, Dir: w.set.code, Environ: w.environ, TaskEnv: w.withReader(w.taskEnv()),
 		Contained: true, Warn: func(message string) { w.warn("%s", message) }, MaxLogSize: w.set.maxLog,
 		Output: w.output, Now: w.now, Grace: w.set.grace, Abort: w.abort,
 		Rows: metadata.Env{

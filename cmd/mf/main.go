@@ -252,7 +252,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.initCommand(), a.checkCommand(), a.graphCommand(), a.runCommand(), a.resumeCommand(), a.compileCommand(),
 		a.runsCommand(), a.showCommand(), a.logsCommand(), a.dumpCommand(), a.tagCommand(), a.exportCommand(), a.packageCommand(),
 		a.serviceCommand(), a.repairCommand(),
-		a.configCommand(), a.schemaCommand(), a.versionCommand(), a.pythonCommand(), a.taskCommand(),
+		a.configCommand(), a.schemaCommand(), a.versionCommand(), a.pythonCommand(), a.taskCommand(), a.readCommand(),
 	)
 	return root
 }

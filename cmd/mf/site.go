@@ -207,6 +207,7 @@ func (a *app) openMeta(ctx context.Context, c *config, p *site) error {
 // taskEnv lets Metaflow's own client, used inside a step, find this run.
 func (p *site) taskEnv(c *config, user string) map[string]string {
 	env := map[string]string{"METAFLOW_USER": user, "METAFLOW_DEFAULT_METADATA": kindLocal, "METAFLOW_DEFAULT_DATASTORE": kindLocal}
+	p.setReader(c, env)
 	if p.service != "" {
 		env["METAFLOW_DEFAULT_METADATA"], env["METAFLOW_SERVICE_URL"] = kindService, p.service
 		if token := cmp.Or(c.get("service-token"), c.env("METAFLOW_SERVICE_AUTH_KEY")); token != "" {
