@@ -1,4 +1,4 @@
-"""A read-only client for runs in a local datastore with Metaflow's local metadata.
+"""A read-only client for runs: local ones, and those that a team shares.
 
 Imported when a flow first asks for one of its names; no task pays for it otherwise.
 """

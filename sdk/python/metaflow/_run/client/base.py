@@ -75,7 +75,7 @@ class MetaflowObject:
     def _tagged(self) -> dict[str, Any]:
         """The object whose tags count: the run's, for all that is in it."""
         if self._depth > 2:
-            return namespaces.layout().read(self._parts[:2]) or {}
+            return namespaces.layout().tagged(self._parts[:2]) or {}
         return self._object
 
     @property
@@ -99,8 +99,7 @@ class MetaflowObject:
         if wanted is None:
             return True
         if self._depth == 1:
-            runs = namespaces.layout().children(self._parts)
-            return any(wanted in (*(run.get("tags") or ()), *(run.get("system_tags") or ())) for _, run in runs)
+            return any(True for _ in namespaces.layout().runs(self.id, (wanted,)))
         return wanted in self.tags
 
     def _children(self) -> Iterator[Any]:

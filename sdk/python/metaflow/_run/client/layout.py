@@ -15,13 +15,14 @@ from ..artifacts import Unpickler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _ARTIFACT = re.compile(r"^(\d+)_artifact_(.+)\.json$")
 _MAX_ATTEMPTS = 6
 _LOG_LINE = re.compile(r"^\[!?MFLOG\|0\|(?P<time>.+?)Z\|(?P<source>.+?)\|(?P<id>.+?)\](?P<text>.*)$")
 #: The time of a line that is not in the log format: after all others.
-_NO_TIME = "3000-01-01T00:00:00.000000"
+NO_TIME = "3000-01-01T00:00:00.000000"
 
 
 class Layout:
@@ -32,6 +33,16 @@ class Layout:
         self.root = root
         #: Absolute path of the database that is read as well; None here, for a folder alone.
         self.database: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the metadata is, as `metadata()` takes it."""
+        return f"local@{os.path.dirname(self.root)}"
+
+    def holds_this_run(self) -> bool:
+        """Whether the running task is on record here, or soon will be."""
+        given = os.environ.get("MF_METADATA_DB")
+        return bool(given) and self.database == os.path.abspath(str(given))
 
     def _meta(self, parts: tuple[str, ...]) -> str:
         return os.path.join(self.root, *parts, "_meta")
@@ -50,6 +61,16 @@ class Layout:
                 if value is not None:
                     found.append((name, value))
         return newest_first(found)
+
+    def runs(self, flow: str, tags: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Iterate over the names and objects of a flow's runs that have all of the tags, newest first."""
+        for name, run in self.children((flow,)):
+            if {*(run.get("tags") or ()), *(run.get("system_tags") or ())}.issuperset(tags):
+                yield name, run
+
+    def tagged(self, run: tuple[str, ...]) -> dict[str, Any] | None:
+        """Return a run for the sake of its tags."""
+        return self.read(run)
 
     def metadata(self, task: tuple[str, ...]) -> list[dict[str, Any]]:
         """Return a task's metadata, newest first."""
@@ -104,7 +125,7 @@ class Layout:
         for candidate in (path, os.path.join(self.root, tail), os.path.join(os.path.dirname(self.root), tail)):
             try:
                 with open(candidate, "rb") as file:
-                    return _decoded(file.read(), descriptor)
+                    return decoded(_unpacked(file.read(), descriptor), descriptor)
             except FileNotFoundError:
                 continue
         raise MetaflowNotFound(f"the included file is not in the datastore: {path}")
@@ -115,7 +136,7 @@ class Layout:
         if kind != "local":
             raise MetaflowException(f"artifact '{artifact['name']}' is in a {kind} datastore; here mf reads local ones")
         digest = artifact["sha"]
-        for root in self._roots(_recorded(artifact)):
+        for root in self._roots(recorded(artifact)):
             path = os.path.join(root, artifact["flow_id"], "data", digest[:2], digest)
             try:
                 with open(path, "rb") as file:
@@ -137,7 +158,7 @@ class Layout:
 
     def _info(self, task: tuple[str, ...], artifact: dict[str, Any]) -> dict[str, Any]:
         """Return what the task's record says about an artifact."""
-        for root in self._roots(_recorded(artifact)):
+        for root in self._roots(recorded(artifact)):
             record = _read_json(os.path.join(root, *task, f"{artifact.get('attempt_id') or 0}.data.json"))
             if record is not None:
                 return dict(record.get("info", {}).get(artifact["name"], {}))
@@ -161,7 +182,7 @@ class Layout:
 
 def _log_line(line: str) -> tuple[str, str]:
     match = _LOG_LINE.match(line)
-    return (match.group("time"), match.group("text")) if match else (_NO_TIME, line)
+    return (match.group("time"), match.group("text")) if match else (NO_TIME, line)
 
 
 def newest_first(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
@@ -169,7 +190,7 @@ def newest_first(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dic
     return sorted(found, key=lambda pair: (pair[1].get("ts_epoch") or 0, pair[0]), reverse=True)
 
 
-def _recorded(artifact: dict[str, Any]) -> str:
+def recorded(artifact: dict[str, Any]) -> str:
     """Return the root of the datastore into which an artifact was written; empty when it is not known."""
     return str(artifact.get("location") or "").partition(":root:")[2]
 
@@ -190,9 +211,14 @@ def _read_json(path: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _decoded(content: bytes, descriptor: dict[str, Any]) -> Any:
+def _unpacked(content: bytes, descriptor: dict[str, Any]) -> bytes:
     if descriptor.get("sub-type") == "uploaded" or descriptor.get("type") == "uploader-v1":
-        content = gzip.decompress(content)
+        return gzip.decompress(content)
+    return content
+
+
+def decoded(content: bytes, descriptor: dict[str, Any]) -> Any:
+    """Return the value that an included file's bytes are."""
     if descriptor.get("is_text"):
         return io.TextIOWrapper(io.BytesIO(content), encoding=descriptor.get("encoding") or "utf-8").read()
     return content

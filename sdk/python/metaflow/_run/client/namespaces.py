@@ -67,10 +67,19 @@ def _own_namespace() -> str:
 
 
 def metadata(ms: str) -> str:
-    """Choose where the metadata is: ``local@DIR``, or DIR alone, a folder with runs; return it in full."""
+    """Choose where the metadata is; return it in full.
+
+    It is ``local@DIR``, or DIR alone, a folder with runs, or what get_metadata() said where a team shares its runs.
+    """
     kind, at, place = ms.partition("@")
     if not at:
         kind, place = ("service", ms) if "://" in ms else ("local", ms)
+    own = places.shared()
+    if own is not None and f"{kind}@{place}".rstrip("/") == own.place.rstrip("/"):
+        _settings.layout = own
+        return get_metadata()
+    if kind != "local" and own is not None:
+        raise MetaflowException(f"inside a flow, mf reads {own.place} and local metadata (local@DIR), not {ms!r}")
     if kind != "local":
         raise MetaflowException(f"inside a flow, mf reads local metadata only (local@DIR), not {ms!r}")
     _settings.layout = places.at(place)
@@ -78,8 +87,8 @@ def metadata(ms: str) -> str:
 
 
 def get_metadata() -> str:
-    """Return where the metadata is, as ``local@DIR``."""
-    return f"local@{os.path.dirname(layout().root)}"
+    """Return where the metadata is, as ``local@DIR`` or ``service@URL``."""
+    return layout().place
 
 
 def layout() -> Layout:
@@ -95,15 +104,15 @@ def _wait_for_own_record(chosen: Layout) -> None:
     """Wait until the running attempt is on record, and with it all that came before it in the run.
 
     mf records in the order in which things happen, but does not let tasks wait for it, so that a task may be some
-    milliseconds ahead of the database.
+    milliseconds ahead of its record.
     """
-    database = os.environ.get("MF_METADATA_DB")
-    if not database or chosen.database != os.path.abspath(database):
+    if not chosen.holds_this_run():
         return
     _settings.waited = True
     task, attempt = tuple(str(current.pathspec).split("/")), str(current.retry_count)
-    deadline = time.monotonic() + _PATIENCE
+    deadline, pause = time.monotonic() + _PATIENCE, 0.002
     while ("attempt", attempt) not in ((row["field_name"], row["value"]) for row in chosen.metadata(task)):
         if time.monotonic() > deadline:
             return
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)

@@ -277,8 +277,8 @@ class Flow(MetaflowObject):
     _depth = 1
     _child_class = Run
 
-    def _shows(self, child: Run) -> bool:
-        return not self._checked or child.is_in_namespace()
+    def _children(self) -> Iterator[Run]:
+        return self.runs()
 
     @property
     def latest_run(self) -> Run | None:
@@ -292,7 +292,9 @@ class Flow(MetaflowObject):
 
     def runs(self, *tags: str) -> Iterator[Run]:
         """Iterate over the runs that have all of the tags."""
-        return self._filtered(tags)
+        wanted = namespaces.get_namespace() if self._checked else None
+        for name, found in namespaces.layout().runs(self.id, tags if wanted is None else (*tags, wanted)):
+            yield Run(f"{self.id}/{name}", _object=found, _namespace_check=False)
 
 
 class Metaflow:

@@ -1,5 +1,6 @@
-"""Where the client finds runs: mf's database, Metaflow's `.metaflow` folder, or both.
+"""Where the client finds runs: mf's database, Metaflow's `.metaflow` folder, or both; or where a team shares them.
 
+0. MF_READER describes what a team shares, for tasks of such a run: mf itself reads that.
 1. METAFLOW_DATASTORE_SYSROOT_LOCAL names the folder that holds `.metaflow`, MF_METADATA_DB the database. mf sets both
    for its tasks. Where only the first is set, the database is `.mf/metadata.db` or `metadata.db` in that folder, if
    there is one; where only the second is, the folder is the one that belongs to the database.
@@ -27,6 +28,9 @@ _DATABASE = "metadata.db"
 
 def find() -> Layout:
     """Return where the runs are, by the environment and the working directory."""
+    own = shared()
+    if own is not None:
+        return own
     given = os.environ.get("MF_METADATA_DB")
     if given and not os.path.isfile(given):
         raise MetaflowException(f"MF_METADATA_DB names a database that does not exist: {given}")
@@ -48,6 +52,22 @@ def find() -> Layout:
     return Layout(os.path.join(here, _FOLDER))
 
 
+_shared: dict[str, Layout] = {}
+
+
+def shared() -> Layout | None:
+    """Return the runs that the environment's team shares; None where the run around this process is a local one."""
+    described = os.environ.get("MF_READER")
+    if not described:
+        return None
+    found = _shared.get(described)
+    if found is None:
+        from .remote import Remote
+
+        found = _shared[described] = Remote(described)
+    return found
+
+
 def at(place: str) -> Layout:
     """Return the runs of a folder; raises MetaflowException when it has neither a database nor `.metaflow`."""
     folder = _resolved(place)
@@ -58,7 +78,7 @@ def at(place: str) -> Layout:
             raise MetaflowException(f"there is no local metadata in '{place}': it has no folder {_FOLDER}")
         root = _folder_of(database)
     sysroot = os.environ.get("METAFLOW_DATASTORE_SYSROOT_LOCAL")
-    if sysroot and _resolved(sysroot) == folder:
+    if sysroot and _resolved(sysroot) == folder and not os.environ.get("MF_READER"):
         return find()
     return _reader(root, database)
 
