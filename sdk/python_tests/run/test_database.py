@@ -74,8 +74,8 @@ def new_database(folder: str, version: int = len(MIGRATIONS)) -> str:
     return path
 
 
-class RunsOfMfTest(unittest.TestCase):
-    """Runs in Metaflow's own datastore are in the database and in the files."""
+class MfRuns(unittest.TestCase):
+    """A folder with runs of mf; runs in Metaflow's own datastore are in the database and in the files."""
 
     maxDiff = None
 
@@ -118,6 +118,8 @@ class RunsOfMfTest(unittest.TestCase):
         said.update((name, self.walk(layout, (*parts, name))) for name, _ in below)
         return said
 
+
+class RunsOfMfTest(MfRuns):
     def test_the_readers_agree_on_every_row(self) -> None:
         expected = self.walk(Layout(os.path.join(self.files, ".metaflow")))
         self.assertEqual(sorted(expected)[:2], ["AgainFlow", "ClientFlow"])
