@@ -155,7 +155,7 @@ class RemoteTest(MfRuns):
         super().setUpClass()
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            address = "127.0.0.1:{}".format(sock.getsockname()[1])
+            address = f"127.0.0.1:{sock.getsockname()[1]}"
         cls.service = "http://" + address
         log = open(os.path.join(cls.folder, "service.log"), "wb")  # noqa: SIM115
         cls.addClassCleanup(log.close)
