@@ -46,6 +46,18 @@ type site struct {
 	meta metaStore
 	// heart is nil where metadata is kept here.
 	heart metadata.Heart
+	// reading is set for verbs that somebody waits for: they do not wait out an outage as a run does.
+	reading bool
+}
+
+// readingPatience is how long a verb that only reads waits for what is away.
+const readingPatience = 10 * time.Second
+
+func (p *site) patience(setting time.Duration) time.Duration {
+	if p.reading {
+		return min(setting, readingPatience)
+	}
+	return setting
 }
 
 // here reports whether the datastore is on this machine.
@@ -159,6 +171,7 @@ func (a *app) openStore(ctx context.Context, c *config, p *site) error {
 	if err != nil {
 		return err
 	}
+	opt.Patience = p.patience(opt.Patience)
 	backend, err := stores.OpenDatastore(ctx, p.root, c.env, opt)
 	if err != nil {
 		return fmt.Errorf("opening the datastore: %w", err)
@@ -180,6 +193,7 @@ func (a *app) openMeta(ctx context.Context, c *config, p *site) error {
 		if err != nil {
 			return err
 		}
+		opt.Patience = p.patience(opt.Patience)
 		service, err := stores.OpenService(p.service, c.env, opt)
 		if err != nil {
 			return fmt.Errorf("opening the metadata service: %w", err)
