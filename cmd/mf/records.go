@@ -113,7 +113,9 @@ func (r *records) tasks(ctx context.Context, p pathspec) ([]datastore.TaskRef, e
 		}
 		refs = append(refs, ref)
 	}
-	sortTasks(refs)
+	if err := r.sortTasks(ctx, p, refs); err != nil {
+		return nil, err
+	}
 	if len(refs) == 0 {
 		return nil, &exitError{exitFailed, fmt.Errorf("there is no task %s", strings.TrimRight(
 			strings.Join([]string{p.flow, p.run, p.step, p.task}, "/"), "/"))}

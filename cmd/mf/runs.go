@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,16 +18,51 @@ import (
 	"github.com/mf-run/mf/runtime"
 )
 
-func sortTasks(refs []datastore.TaskRef) { slices.SortFunc(refs, compareTasks) }
-
-// compareTasks orders the tasks of a run by number, which is the order in which they were made.
-func compareTasks(a, b datastore.TaskRef) int {
-	x, errX := strconv.Atoi(a.Task)
-	y, errY := strconv.Atoi(b.Task)
-	if errX == nil && errY == nil {
-		return cmp.Compare(x, y)
+// sortTasks orders the tasks of a run as they were made: by number or, where they have names, by when their steps began.
+func (r *records) sortTasks(ctx context.Context, p pathspec, refs []datastore.TaskRef) error {
+	began := map[string]int64{}
+	if slices.ContainsFunc(refs, func(ref datastore.TaskRef) bool { return !numbered(ref.Task) }) {
+		tasks, err := r.meta.Tasks(ctx, p.flow, p.run, p.step)
+		if err != nil {
+			return fmt.Errorf("listing the tasks of %s/%s: %w", p.flow, p.run, err)
+		}
+		for _, t := range tasks {
+			if first, ok := began[t.StepName]; !ok || t.TsEpoch < first {
+				began[t.StepName] = t.TsEpoch
+			}
+		}
 	}
-	return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.Task, b.Task))
+	slices.SortFunc(refs, func(a, b datastore.TaskRef) int {
+		return cmp.Or(cmp.Compare(began[a.Step], began[b.Step]), compareTasks(a, b))
+	})
+	return nil
+}
+
+// compareTasks orders tasks by number, or by step and name.
+func compareTasks(a, b datastore.TaskRef) int {
+	if numbered(a.Task) && numbered(b.Task) {
+		return compareIDs(a.Task, b.Task)
+	}
+	return cmp.Or(cmp.Compare(a.Step, b.Step), compareIDs(a.Task, b.Task))
+}
+
+func numbered(id string) bool {
+	_, err := strconv.Atoi(id)
+	return err == nil
+}
+
+var idParts = regexp.MustCompile(`\d+|\D+`)
+
+// compareIDs orders ids by the numbers in them: t-9 comes before t-10.
+func compareIDs(a, b string) int {
+	return slices.CompareFunc(idParts.FindAllString(a, -1), idParts.FindAllString(b, -1), func(a, b string) int {
+		x, errX := strconv.Atoi(a)
+		y, errY := strconv.Atoi(b)
+		if errX == nil && errY == nil {
+			return cmp.Compare(x, y)
+		}
+		return cmp.Compare(a, b)
+	})
 }
 
 // runView is a run as mf runs shows it.
@@ -117,10 +153,18 @@ func (a *app) listRuns(ctx context.Context, flow, status string, tags []string, 
 		return nil
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tTAGS")
+	columns := []string{"RUN", "STATUS", "STARTED", "TOOK", "TAGS"}
+	if rec.service != "" {
+		columns = slices.Insert(columns, 2, "USER")
+	}
+	fmt.Fprintln(w, strings.Join(columns, "\t"))
 	for _, v := range views {
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\n", v.Flow, v.Run, v.Status, v.Started.Local().Format("2006-01-02 15:04:05"),
-			seconds(v.Seconds), strings.Join(v.Tags, ", "))
+		row := []string{v.Flow + "/" + v.Run, v.Status, v.Started.Local().Format("2006-01-02 15:04:05"), seconds(v.Seconds),
+			strings.Join(v.Tags, ", ")}
+		if rec.service != "" {
+			row = slices.Insert(row, 2, v.User)
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
 }
@@ -213,7 +257,9 @@ func (r *records) taskViews(ctx context.Context, p pathspec) ([]taskView, error)
 			refs = append(refs, ref)
 		}
 	}
-	sortTasks(refs)
+	if err := r.sortTasks(ctx, p, refs); err != nil {
+		return nil, err
+	}
 	origins := map[string]string{}
 	rows, err := r.meta.Metadata(ctx, p.flow, p.run, "", "")
 	if err != nil {
