@@ -194,7 +194,7 @@ func (a *app) serve(ctx context.Context, flags serviceFlags) error {
 	fmt.Fprintf(a.stderr, "mf: serving %s://%s%s\n", scheme, listener.Addr(), flags.prefix)
 	// The garbage collector starts when the heap has doubled: beside this, which is never touched and takes no memory, that
 	// of a service is so small that it would start for every hundred requests.
-	ballast := make([]byte, 16<<20)
+	ballast := make([]byte, 8<<20)
 	defer runtime.KeepAlive(ballast)
 	leaveStart()
 	return server.New(config).Serve(ctx, listener, tlsConfig)
