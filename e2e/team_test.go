@@ -178,7 +178,7 @@ func TestMetaflowInATeam(t *testing.T) {
 	if got := p.must(env, mfBinary(t), "tag", "list", path); got != "by:metaflow\nby:mf\n" {
 		t.Errorf("tags %q", got)
 	}
-	if got := p.must(env, mfBinary(t), "runs"); !strings.Contains(got, path+"  succeeded") {
+	if got := p.must(env, mfBinary(t), "runs"); !strings.Contains(got, path+"  succeeded  tester") {
 		t.Errorf("mf runs does not list %s as succeeded: %s", path, got)
 	}
 	if v := m.read("ResumableFlow", p.read(file)); !v.Successful {
