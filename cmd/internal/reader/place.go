@@ -76,12 +76,25 @@ type Host struct {
 	Database func(ctx context.Context, path string) (metadata.Reader, error)
 }
 
-// Run serves the place that the environment names, until the client goes away.
+// Run serves the place that the environment names, until the client goes away. Why a place cannot be read is told to the
+// client.
 func (h Host) Run(ctx context.Context) error {
 	p, err := ParsePlace(h.Env(EnvPlace))
 	if err != nil {
 		return err
 	}
+	s, err := h.open(ctx, p)
+	if err != nil {
+		return refuse(h.In, h.Out, fmt.Errorf("runs cannot be read: %w", err))
+	}
+	if c, ok := s.meta.(io.Closer); ok {
+		defer c.Close()
+	}
+	return Serve(ctx, h.In, h.Out, s.store, s.meta, s.opt)
+}
+
+// open opens a place.
+func (h Host) open(ctx context.Context, p Place) (*server, error) {
 	env := func(name string) string {
 		if name == stores.EnvServiceCA && p.CA != "" {
 			return p.CA
@@ -90,8 +103,9 @@ func (h Host) Run(ctx context.Context) error {
 	}
 	opt := stores.Options{Now: h.Now, Notify: h.Warn}
 	if p.Patience != "" {
+		var err error
 		if opt.Patience, err = time.ParseDuration(p.Patience); err != nil {
-			return fmt.Errorf("%s: patience: %w", EnvPlace, err)
+			return nil, fmt.Errorf("%s: patience: %w", EnvPlace, err)
 		}
 	}
 	open := func(ctx context.Context, root string) (*datastore.Store, error) {
@@ -103,16 +117,13 @@ func (h Host) Run(ctx context.Context) error {
 	}
 	store, err := open(ctx, p.Datastore)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	meta, err := h.metadata(ctx, p, env, opt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if c, ok := meta.(io.Closer); ok {
-		defer c.Close()
-	}
-	return Serve(ctx, h.In, h.Out, store, meta, Options{Open: open})
+	return &server{store: store, meta: meta, opt: Options{Open: open}}, nil
 }
 
 func (h Host) metadata(ctx context.Context, p Place, env func(string) string, opt stores.Options) (metadata.Reader, error) {
@@ -126,5 +137,5 @@ func (h Host) metadata(ctx context.Context, p Place, env func(string) string, op
 	case p.Database != "" && h.Database != nil:
 		return h.Database(ctx, p.Database)
 	}
-	return nil, errors.New("runs are found by a metadata service, and this one was told of none; MF_SERVICE_URL names it")
+	return nil, errors.New("no metadata service is known; MF_SERVICE_URL names it")
 }

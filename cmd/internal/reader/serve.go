@@ -98,6 +98,20 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, store *datastore.St
 	return nil
 }
 
+// refuse answers every question with an error.
+func refuse(in io.Reader, out io.Writer, reason error) error {
+	for {
+		if _, err := readFrame(in); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := writeAnswer(out, header{Error: reason.Error()}, nil); err != nil {
+			return fmt.Errorf("answering: %w", err)
+		}
+	}
+}
+
 func readFrame(in io.Reader) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(in, length[:]); err != nil {
