@@ -192,9 +192,13 @@ func (a *app) serve(ctx context.Context, flags serviceFlags) error {
 		scheme = "https"
 	}
 	fmt.Fprintf(a.stderr, "mf: serving %s://%s%s\n", scheme, listener.Addr(), flags.prefix)
+	// Handing requests from one processor to another costs more than most of them do, and Postgres needs some as well.
+	if a.env("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
+	}
 	// The garbage collector starts when the heap has doubled: beside this, which is never touched and takes no memory, that
 	// of a service is so small that it would start for every hundred requests.
-	ballast := make([]byte, 8<<20)
+	ballast := make([]byte, 12<<20)
 	defer runtime.KeepAlive(ballast)
 	leaveStart()
 	return server.New(config).Serve(ctx, listener, tlsConfig)

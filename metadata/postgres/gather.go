@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -22,8 +23,12 @@ const (
 // gatherer sends lookups, reads of few rows, that wait at the same moment in one round trip: under load the round trip is
 // most of what a lookup costs, here and in the database. One that comes while nothing is under way goes at once, and none
 // is answered with what was read before it came.
+//
+// One for writes has them in one transaction, which is committed before any is done; where one is refused, none is.
 type gatherer struct {
 	s *Store
+	// writes says that the statements change rows.
+	writes bool
 	// wide is the number of round trips that are begun before lookups wait for each other, most bounds them.
 	wide, most int
 
@@ -33,22 +38,22 @@ type gatherer struct {
 	late  *time.Timer
 }
 
-// lookup is a read of few rows: one statement, or two.
+// lookup is a read of few rows, or a write of one: one statement, or two.
 type lookup struct {
 	statements int
 	text       [2]string
-	// args are strings, int64s, or pointers to int64.
+	// args are strings, int64s, or pointers to them, of which nil is null.
 	args [2][]any
 	// row takes a row of the i-th statement; what it returns becomes err.
 	row func(i int, r *rawRow) error
 
 	err error
-	// turn tells the one who waits what to do: nil if the lookup is done, else those, its own first, that it is to send.
-	turn chan []*lookup
+	// turn tells the one who waits that the lookup is done, or (true) that it is its turn to send those that wait.
+	turn chan bool
 }
 
-func newGatherer(s *Store, most int) *gatherer {
-	g := &gatherer{s: s, wide: max(1, most/10), most: most}
+func newGatherer(s *Store, writes bool, most int) *gatherer {
+	g := &gatherer{s: s, writes: writes, wide: max(1, most/10), most: most}
 	g.late = time.AfterFunc(time.Hour, g.overtake)
 	g.late.Stop()
 	return g
@@ -60,18 +65,18 @@ func (g *gatherer) do(ctx context.Context, l *lookup) error {
 	if g.under < g.wide {
 		g.under++
 		g.mu.Unlock()
-		g.lead(ctx, []*lookup{l})
+		g.lead(ctx, l)
 		return l.err
 	}
-	l.turn = make(chan []*lookup, 1)
+	l.turn = make(chan bool, 1)
 	if g.queue = append(g.queue, l); len(g.queue) == 1 {
 		g.late.Reset(patience)
 	}
 	g.mu.Unlock()
 	select {
-	case batch := <-l.turn:
-		if batch != nil {
-			g.lead(ctx, batch)
+	case lead := <-l.turn:
+		if lead {
+			g.lead(ctx, l)
 		}
 		return l.err
 	case <-ctx.Done():
@@ -82,17 +87,24 @@ func (g *gatherer) do(ctx context.Context, l *lookup) error {
 	}
 	g.mu.Unlock()
 	select {
-	case batch := <-l.turn:
-		if batch != nil { // the others still wait
-			g.lead(context.WithoutCancel(ctx), batch)
+	case lead := <-l.turn:
+		if lead { // the others still wait
+			g.lead(context.WithoutCancel(ctx), l)
 		}
 	default:
 	}
 	return ctx.Err()
 }
 
-// lead sends lookups, of which the first is the caller's own, and has the next ones sent.
-func (g *gatherer) lead(ctx context.Context, batch []*lookup) {
+// lead sends a lookup along with what waits, and has the next ones sent.
+func (g *gatherer) lead(ctx context.Context, own *lookup) {
+	batch := make([]*lookup, 1, maxGathered)
+	batch[0] = own
+	g.mu.Lock()
+	n := min(len(g.queue), maxGathered-1)
+	batch = append(batch, g.queue[:n]...)
+	g.queue = slices.Delete(g.queue, 0, n)
+	g.mu.Unlock()
 	if len(batch) > 1 {
 		ctx = context.WithoutCancel(ctx) // that one has gone does not matter to the others
 	}
@@ -107,19 +119,16 @@ func (g *gatherer) lead(ctx context.Context, batch []*lookup) {
 		g.appoint()
 	}
 	g.mu.Unlock()
-	for _, l := range batch {
-		if l.turn != nil {
-			l.turn <- nil
-		}
+	for _, l := range batch[1:] {
+		l.turn <- false
 	}
 }
 
 // appoint has the first of the queue send what waits. g.mu is held, and the round trip counted.
 func (g *gatherer) appoint() {
-	n := min(len(g.queue), maxGathered)
-	batch := slices.Clone(g.queue[:n])
-	g.queue = slices.Delete(g.queue, 0, n)
-	batch[0].turn <- batch
+	l := g.queue[0]
+	g.queue = slices.Delete(g.queue, 0, 1)
+	l.turn <- true
 }
 
 // overtake begins another round trip, as those under way take long.
@@ -147,7 +156,7 @@ func (g *gatherer) send(ctx context.Context, batch []*lookup) (done int, err err
 			for i := range l.statements {
 				statement, err := c.Prepare(ctx, l.text[i], l.text[i])
 				if err != nil {
-					return err
+					return &unsentError{err}
 				}
 				b.ExecStatement(statement, appendParams(space[:0], l.args[i]), nil, binary)
 			}
@@ -163,7 +172,33 @@ func (g *gatherer) send(ctx context.Context, batch []*lookup) (done int, err err
 		}
 		return err
 	})
+	if g.writes && err != nil {
+		done = 0
+	}
 	return done, err
+}
+
+// unsentError came up before the statements were sent.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+func (e *unsentError) Unwrap() error { return e.err }
+
+// alone reports whether a lookup that failed may do better on its own: a connection broke, or another one's statement was
+// refused.
+func alone(err error) bool {
+	e, ok := pgError(err)
+	return ok && e.Code != "57014" || !ok && gone(err)
+}
+
+// writeAlone is alone for a write: certain is that it was not done.
+func writeAlone(err error) bool {
+	var unsent *unsentError
+	if errors.As(err, &unsent) {
+		return alone(err)
+	}
+	e, ok := pgError(err)
+	return ok && e.Code != "57014" && !gone(err) || untouched(err)
 }
 
 // readLookup reads the results of one lookup; false if it was not answered.
@@ -196,6 +231,10 @@ func appendParams(to [][]byte, args []any) [][]byte {
 			text = append(make([]byte, 0, len(arg)), arg...)
 		case int64:
 			text = strconv.AppendInt(nil, arg, 10)
+		case *string:
+			if arg != nil {
+				text = append(make([]byte, 0, len(*arg)), *arg...)
+			}
 		case *int64:
 			if arg != nil {
 				text = strconv.AppendInt(nil, *arg, 10)

@@ -50,6 +50,7 @@ type Store struct {
 	now     func() time.Time
 	timeout time.Duration
 	lookups *gatherer
+	inserts *gatherer // of runs
 	closed  atomic.Bool
 }
 
@@ -117,7 +118,7 @@ func OpenForMigration(ctx context.Context, url string, opt Options) (*Store, err
 		return nil, fmt.Errorf("opening the metadata database: %w", err)
 	}
 	s := &Store{pool: pool, now: opt.Now, timeout: opt.QueryTimeout}
-	s.lookups = newGatherer(s, opt.MaxConns)
+	s.lookups, s.inserts = newGatherer(s, false, opt.MaxConns), newGatherer(s, true, opt.MaxConns)
 	return s, nil
 }
 

@@ -29,13 +29,6 @@ func one[R any](ctx context.Context, s *Store, doing string, id []string, text s
 	return none, s.describe(ctx, doing, err)
 }
 
-// alone reports whether a lookup that failed may do better on its own: a connection broke, or another one's statement was
-// refused.
-func alone(err error) bool {
-	e, ok := pgError(err)
-	return ok && e.Code != "57014" || !ok && gone(err)
-}
-
 // single is one for a statement that is sent alone.
 func single[R any](ctx context.Context, s *Store, doing string, id []string, text string, args []any, scan func(pgx.Row, *R) error) (R, error) {
 	var out R

@@ -32,15 +32,27 @@ func (d *Tables) CreateFlow(ctx context.Context, f tables.Flow) (tables.Flow, er
 	return f, nil
 }
 
+const insertRun = `INSERT INTO runs_v3 (flow_id, run_id, user_name, ts_epoch, tags, system_tags, last_heartbeat_ts)
+	VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING run_number`
+
 // CreateRun implements tables.DB.
 func (d *Tables) CreateRun(ctx context.Context, r tables.Run) (tables.Run, error) {
+	const doing = "creating a run"
 	r.TsEpoch, r.Status = d.s.now().UnixMilli(), ""
-	err := d.s.write(ctx, "creating a run", func(ctx context.Context, c *pgx.Conn) error {
-		return minting(ctx, c, func() error {
-			return c.QueryRow(ctx, `INSERT INTO runs_v3 (flow_id, run_id, user_name, ts_epoch, tags, system_tags, last_heartbeat_ts)
-				VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING run_number`,
-				r.FlowID, r.RunID, r.UserName, r.TsEpoch, jsonArg(r.Tags), jsonArg(r.SystemTags), r.LastHeartbeat).Scan(&r.RunNumber)
-		})
+	args := []any{r.FlowID, r.RunID, r.UserName, r.TsEpoch, jsonArg(r.Tags), jsonArg(r.SystemTags), r.LastHeartbeat}
+	var number int64
+	l := &lookup{statements: 1, text: [2]string{insertRun}, args: [2][]any{args}}
+	l.row = func(_ int, row *rawRow) error { return row.Scan(&number) }
+	err := d.s.inserts.do(ctx, l)
+	switch {
+	case err == nil:
+		r.RunNumber = number
+		return r, nil
+	case !writeAlone(err):
+		return tables.Run{}, d.s.describe(ctx, doing, err)
+	}
+	err = d.s.write(ctx, doing, func(ctx context.Context, c *pgx.Conn) error {
+		return minting(ctx, c, func() error { return c.QueryRow(ctx, insertRun, args...).Scan(&r.RunNumber) })
 	})
 	if err != nil {
 		return tables.Run{}, err

@@ -63,7 +63,7 @@ var (
 const clientGone = 499
 
 // bigBuffer is the size above which buffers are not kept.
-const bigBuffer = 1 << 20
+const bigBuffer = 64 << 10
 
 var exchanges = sync.Pool{New: func() any { return &exchange{out: make([]byte, 0, 4096)} }}
 

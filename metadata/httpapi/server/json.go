@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -179,10 +180,17 @@ func appendArtifact(b []byte, a *tables.Artifact) []byte {
 	return append(appendTags(b, a.Tags, a.SystemTags), '}')
 }
 
+// longList is the number of rows from which the size of a list is told in advance.
+const longList = 64
+
 // appendList appends rows as an array.
 func appendList[T any](b []byte, rows []T, one func([]byte, *T) []byte) []byte {
 	b = append(b, '[')
+	before := len(b)
 	for i := range rows {
+		if i == longList { // room for all at once, by those so far
+			b = slices.Grow(b, (len(b)-before)/longList*(len(rows)-longList)*9/8)
+		}
 		if i > 0 {
 			b = append(b, ',')
 		}
