@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func (p *program) readCommand(stdin io.Reader) *cobra.Command {
 	}
 }
 
-// withReader has the client inside a step ask this program, in the environment of the step.
+// withReader has the client ask this program, in the environment of the step and of the process that loads the flow.
 func (w *work) withReader(env map[string]string) map[string]string {
 	self, err := os.Executable()
 	if err != nil {
@@ -35,5 +36,9 @@ func (w *work) withReader(env map[string]string) map[string]string {
 		place.Patience = w.set.patience.String()
 	}
 	env[reader.EnvPlace] = place.String()
+	w.environ = append(slices.Clip(w.environ), reader.EnvPlace+"="+place.String())
+	if user, ok := env["METAFLOW_USER"]; ok { // whose runs it shows
+		w.environ = append(w.environ, "METAFLOW_USER="+user)
+	}
 	return env
 }

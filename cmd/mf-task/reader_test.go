@@ -30,12 +30,16 @@ if __name__ == "__main__":
 const readingFlow = `
 from metaflow import FlowSpec, Flow, current, get_metadata, step
 from metaflow.exception import MetaflowException
+try:
+    latest = Flow("Earlier").latest_run.pathspec
+except MetaflowException as error:
+    latest = "none"
 class Reading(FlowSpec):
     @step
     def start(self):
         try:
             run = Flow("Earlier").latest_successful_run
-            print(run.pathspec, run.data.x, len(run.data.large), run["start"].task.stdout.strip(), run["start"].task["x"].size)
+            print(run.pathspec == latest, run.pathspec, run.data.x, len(run.data.large), run["start"].task.stdout.strip(), run["start"].task["x"].size)
             print(sorted(run.user_tags), current.run.pathspec, current.task.current_attempt, get_metadata().split(":")[0])
         except MetaflowException as error:
             print(error)
@@ -59,7 +63,7 @@ func TestClientInsideAStep(t *testing.T) {
 	reading := deploy(t, bucket, "flow.py", readingFlow)
 	tmp := t.TempDir()
 	reading.run(0, "start", "", 0, append(more, "TMPDIR="+tmp)...)
-	want := "Earlier/prod-1 {'a': [1, 2]} 1048576 hello 27\n['blue'] Reading/prod-1 0 service@http\n"
+	want := "True Earlier/prod-1 {'a': [1, 2]} 1048576 hello 27\n['blue'] Reading/prod-1 0 service@http\n"
 	if got := reading.log("start", "t", 0); got != want {
 		t.Errorf("the step printed %q, want %q", got, want)
 	}

@@ -42,6 +42,25 @@ func (a *app) readCommand() *cobra.Command {
 	}
 }
 
+// readerEnv adds to the environment of a flow's process what the client needs while the flow is loaded.
+func (s *session) readerEnv(environ []string) []string {
+	p, err := s.config.site(s.arg.dir())
+	if err != nil {
+		return environ // told when the run is about to start
+	}
+	env := map[string]string{}
+	p.setReader(s.config, env)
+	place, ok := env[reader.EnvPlace]
+	if !ok {
+		return environ
+	}
+	environ = append(environ, reader.EnvPlace+"="+place)
+	if place != "" {
+		environ = append(environ, "METAFLOW_USER="+s.app.userName(s.config)) // whose runs it shows
+	}
+	return environ
+}
+
 // setReader has the client inside a step ask this program where it cannot read by itself.
 func (p *site) setReader(c *config, env map[string]string) {
 	if p.service == "" && p.here() {

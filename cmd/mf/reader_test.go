@@ -44,10 +44,12 @@ if __name__ == "__main__":
 const readingFlow = `
 import os, threading
 from metaflow import FlowSpec, Flow, Metaflow, Run, current, get_metadata, step
+LATEST = Flow("Earlier").latest_run.pathspec
 class Reading(FlowSpec):
     @step
     def start(self):
         run = Flow("Earlier").latest_successful_run
+        assert run.pathspec == LATEST, LATEST
         assert [s.id for s in run] == ["end", "join", "body", "start"], list(run)
         assert len(run.data.large) == 3 << 20 and run.data.small == {"x": 1}, run.data
         assert run.data.all == ["aa", "bb", "cc"]
@@ -160,7 +162,7 @@ func TestClientInsideAStepReadsWhatATeamShares(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newShared(t)
 			// Runs of the other cases are told apart by their flows' users.
-			s.base = append(s.base, "METAFLOW_USER="+strings.ToLower(name), "MF_USER="+strings.ToLower(name))
+			s.base = append(s.base, "MF_USER="+strings.ToLower(name), "USER="+strings.ToLower(name))
 			s.run(c.env, "run", "earlier.py", "--tag", "blue")
 			if out := s.run(c.env, "run", "reading.py"); !strings.Contains(out, "metadata: "+c.where+"\n") {
 				t.Errorf("the step's metadata is not %s:\n%s", c.where, out)

@@ -78,7 +78,7 @@ func (s *session) openPython(ctx context.Context) error {
 		return err
 	}
 	s.worker = worker.Options{Interpreter: opt.Interpreter, SDKDir: opt.SDKDir, FlowFile: path, Class: s.arg.class,
-		Env: s.app.pythonEnv()}
+		Env: s.readerEnv(s.app.pythonEnv())}
 	if s.zygote, err = worker.StartZygote(s.worker, fileOf(s.app.stderr), fileOf(s.app.stderr)); err != nil {
 		if errors.Is(err, worker.ErrUnsupported) {
 			return err

@@ -380,12 +380,13 @@ func (s *server) log(ctx context.Context, q *question, w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		when := ""
 		if !line.Time.IsZero() {
-			buf.WriteString(line.Time.UTC().Format(logTime))
+			when = line.Time.UTC().Format(logTime)
 		}
-		buf.WriteByte(' ')
-		buf.WriteString(line.Text)
-		buf.WriteByte('\n')
+		if _, err := fmt.Fprintf(buf, "%s %s\n", when, line.Text); err != nil {
+			return err
+		}
 	}
 	return buf.Flush()
 }
