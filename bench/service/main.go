@@ -9,7 +9,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -19,10 +18,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/mf-run/mf/internal/testserver"
 )
@@ -46,7 +49,10 @@ func (h *host) close() {
 // subject is a service under measurement.
 type subject struct {
 	name, url string
-	cmd       *exec.Cmd
+	// foreign marks Metaflow's service, which lacks what mf adds.
+	foreign  bool
+	cmd      *exec.Cmd
+	postgres *postmaster
 	// results by case; the 1,000-task run and the long list by their names.
 	results map[string]result
 	rest    uint64 // resident bytes before any load
@@ -65,6 +71,7 @@ func main() {
 	defer h.close()
 	duration := time.Duration(*seconds * float64(time.Second))
 	database := testserver.Database(h)
+	server := findPostmaster(database)
 	must(exec.Command(*binary, "service", "migrate", "--db", database).Run())
 	subjects := []*subject{start(h, "mf", nil, "", func(address string) []string {
 		return []string{*binary, "service", "--db", database, "--listen", address}
@@ -83,10 +90,15 @@ func main() {
 		interpreter, err := filepath.Abs(*python)
 		must(err)
 		env := []string{"MF_METADATA_DB_DSN=" + strings.Replace(other, "postgres://", "postgresql://", 1), "LOGLEVEL=ERROR"}
-		subjects = append(subjects, start(h, "Metaflow's service", env, *reference, func(address string) []string {
+		theirs := start(h, "Metaflow's service", env, *reference, func(address string) []string {
 			listen, port, _ := net.SplitHostPort(address)
 			return []string{"/usr/bin/env", "MF_METADATA_HOST=" + listen, "MF_METADATA_PORT=" + port, interpreter, "-m", "services.metadata_service.server"}
-		}))
+		})
+		theirs.foreign = true
+		subjects = append(subjects, theirs)
+	}
+	for _, s := range subjects {
+		s.postgres = server
 	}
 	measure(subjects, duration)
 	report(subjects)
@@ -125,14 +137,52 @@ func start(h *host, name string, env []string, dir string, args func(address str
 
 // cpu is the processor time that the service has used.
 func (s *subject) cpu() time.Duration {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	var used unix.Timespec
+	clock := ^int32(s.cmd.Process.Pid)<<3 | 2 // as clock_getcpuclockid makes it
+	must(unix.ClockGettime(clock, &used))
+	return time.Duration(used.Nano())
+}
+
+// postmaster is the server of the databases, found by its id.
+type postmaster struct{ pid string }
+
+// findPostmaster finds the server of a database on this machine.
+func findPostmaster(database string) *postmaster {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, database)
 	must(err)
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+2:]))
-	user, err := strconv.Atoi(fields[11])
+	defer conn.Close(ctx)
+	var dir string
+	must(conn.QueryRow(ctx, "SHOW data_directory").Scan(&dir))
+	data, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
 	must(err)
-	system, err := strconv.Atoi(fields[12])
+	return &postmaster{strings.Fields(string(data))[0]}
+}
+
+// cpu is the processor time of the server's processes, those that have ended included.
+func (p *postmaster) cpu() time.Duration {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	must(err)
-	return time.Duration(user+system) * (time.Second / 100) // clock ticks, 100 a second on Linux
+	ticks := 0
+	for _, path := range stats {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue // has ended
+		}
+		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+2:]))
+		count := fields[11:13] // utime, stime
+		if own := path == "/proc/"+p.pid+"/stat"; own {
+			count = fields[11:15] // and those of children that have ended
+		} else if fields[1] != p.pid {
+			continue
+		}
+		for _, text := range count {
+			n, err := strconv.Atoi(text)
+			must(err)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * (time.Second / 100) // 100 a second on Linux
 }
 
 // resident is the service's resident memory in bytes, highest the peak of it.
@@ -158,37 +208,85 @@ func must(err error) {
 	}
 }
 
-// report prints what was measured, the subjects below each other and the ratio to the last of them.
+// report prints what was measured, the subjects below each other, beside what is to be reached. The ratios are to the last
+// subject, and to what was noted of it on another machine.
 func report(subjects []*subject) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "case\tconnections\tservice\trequests/s\tp50 ms\tp99 ms\tCPU-s per 1,000\tCPU ratio\t")
+	fmt.Fprintln(w, "case\tconnections\tservice\trequests/s\tp50 ms\tp99 ms\tCPU-s per 1,000\tof Postgres\tless CPU\tto reach\t")
 	last := subjects[len(subjects)-1]
 	for _, c := range cases {
 		for _, n := range connections {
 			for _, s := range subjects {
 				r, base := s.results[c.key(n)], last.results[c.key(n)]
-				ratio := ""
+				ratio, goal := "", ""
 				if s != last {
-					ratio = fmt.Sprintf("%.1fx", base.perThousand()/r.perThousand())
+					ratio, goal = fmt.Sprintf("%.1fx", base.cpu()/r.cpu()), fmt.Sprintf("%.0fx", c.goal)
 				}
-				fmt.Fprintf(w, "%s\t%d\t%s\t%.0f\t%.2f\t%.2f\t%.3f\t%s\t\n", c.name, n, s.name, r.rate(), ms(r.p50), ms(r.p99), r.perThousand(), ratio)
+				fmt.Fprintf(w, "%s\t%d\t%s\t%.0f\t%.2f\t%.2f\t%.3f\t%.3f\t%s\t%s\t\n", c.name, n, s.name, r.rate(), ms(r.quantile(50)),
+					ms(r.quantile(99)), r.cpu(), r.database(), ratio, goal)
+			}
+			if n == 8 && c.noted.cpu > 0 {
+				fmt.Fprintf(w, "%s\t%d\tnoted elsewhere\t%.0f\t\t\t%.3f\t\t%.1fx\t%.0fx\t\n", c.name, n, c.noted.rate, c.noted.cpu,
+					c.noted.cpu/subjects[0].results[c.key(n)].cpu(), c.goal)
 			}
 		}
 	}
+	must(w.Flush())
+	w = tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\nonce\tservice\tseconds\tCPU-s\tof Postgres\tto reach\t")
 	for _, name := range []string{wholeRun, wholeRunBatched, longList} {
+		goal := ""
+		if name != longList {
+			goal = "4 s (39 s noted of Metaflow's)"
+		}
 		for _, s := range subjects {
 			if r, ok := s.results[name]; ok {
-				fmt.Fprintf(w, "%s\t\t%s\t%.2f s\t\t\t%.2f CPU-s\t\t\n", name, s.name, r.took.Seconds(), r.cpu.Seconds())
+				fmt.Fprintf(w, "%s\t%s\t%.2f\t%.3f\t%.3f\t%s\t\n", name, s.name, 1/r.rate(), r.cpu()/1000, r.database()/1000, goal)
 			}
 		}
 	}
+	fmt.Fprintln(w, "\nresident memory, MiB\tservice\tat rest\tnow\thighest\tto reach\t")
 	for _, s := range subjects {
-		fmt.Fprintf(w, "resident memory, MiB: at rest, highest\t\t%s\t%d\t\t%d\t\t\t\n", s.name, s.rest>>20, s.highest()>>20)
+		goal := "60"
+		if s.foreign {
+			goal = "(71 noted elsewhere)"
+		}
+		fmt.Fprintf(w, "\t%s\t%d\t%d\t%d\t%s\t\n", s.name, s.rest>>20, s.resident()>>20, s.highest()>>20, goal)
 	}
 	must(w.Flush())
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (r result) rate() float64        { return float64(r.requests) / r.took.Seconds() }
-func (r result) perThousand() float64 { return r.cpu.Seconds() / float64(cmp.Or(r.requests, 1)) * 1000 }
+// quantile is the time within which so many of a hundred requests were answered.
+func (r result) quantile(percent int) time.Duration {
+	if len(r.times) == 0 {
+		return 0
+	}
+	slices.Sort(r.times)
+	return r.times[len(r.times)*percent/100]
+}
+
+// median is that of the rounds.
+func (r result) median(of func(round) float64) float64 {
+	values := make([]float64, len(r.rounds))
+	for i, one := range r.rounds {
+		values[i] = of(one)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// rate is in requests a second.
+func (r result) rate() float64 {
+	return r.median(func(r round) float64 { return float64(r.requests) / r.took.Seconds() })
+}
+
+// cpu and database are in seconds for 1,000 requests.
+func (r result) cpu() float64 {
+	return r.median(func(r round) float64 { return r.cpu.Seconds() / float64(max(r.requests, 1)) * 1000 })
+}
+
+func (r result) database() float64 {
+	return r.median(func(r round) float64 { return r.database.Seconds() / float64(max(r.requests, 1)) * 1000 })
+}
