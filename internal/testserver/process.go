@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package testserver starts the servers that tests run against: Postgres, S3, GCS and Azure. They are the ones that
 // scripts/test-setup.sh brings; a test fails, and says what to do, where one is missing.
 //
