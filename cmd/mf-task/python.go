@@ -87,7 +87,7 @@ func (py *interpreter) pipe(w io.Writer, printing *sync.Mutex) (*os.File, error)
 		buf := make([]byte, 4096)
 		for {
 			n, err := r.Read(buf)
-			py.output.Write(buf[:n])
+			py.output.add(buf[:n])
 			printing.Lock()
 			_, _ = w.Write(buf[:n])
 			printing.Unlock()
@@ -154,7 +154,7 @@ func (py *interpreter) close() {
 	py.reading.Wait()
 }
 
-// tail keeps the last of what is written to it.
+// tail keeps the last of what is added to it.
 type tail struct {
 	mu   sync.Mutex
 	data []byte
@@ -162,15 +162,13 @@ type tail struct {
 
 const maxTail = 16 << 10
 
-// Write implements io.Writer.
-func (t *tail) Write(b []byte) (int, error) {
+func (t *tail) add(b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.data = append(t.data, b...)
 	if over := len(t.data) - maxTail; over > 0 {
 		t.data = append(t.data[:0], t.data[over:]...)
 	}
-	return len(b), nil
 }
 
 // String returns it as text.
