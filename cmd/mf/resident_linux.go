@@ -17,20 +17,41 @@ func leaveStart() {
 	if err != nil {
 		return
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	mappings, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return
 	}
-	for line := range strings.Lines(string(maps)) {
-		fields := strings.Fields(line)
-		if len(fields) != 6 || fields[5] != program || fields[1][1] == 'w' {
-			continue
-		}
-		from, to, _ := strings.Cut(fields[0], "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 == nil && err2 == nil && end > start {
-			_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
+	for start, size := range unwritten(string(mappings), program) {
+		// What fails leaves the memory where it is.
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, size, unix.MADV_DONTNEED)
+	}
+}
+
+// unwritten yields the mappings of a program's file, from a text like /proc/self/smaps, that are as in the file: they
+// cannot be written, and no loader has done so before.
+func unwritten(smaps, program string) func(yield func(start, size uintptr) bool) {
+	return func(yield func(start, size uintptr) bool) {
+		var start, end uint64
+		ours, same := false, 0
+		for line := range strings.Lines(smaps) {
+			fields := strings.Fields(line)
+			if len(fields) < 2 {
+				continue
+			}
+			if !strings.HasSuffix(fields[0], ":") {
+				from, to, _ := strings.Cut(fields[0], "-")
+				var err1, err2 error
+				start, err1 = strconv.ParseUint(from, 16, 64)
+				end, err2 = strconv.ParseUint(to, 16, 64)
+				ours = len(fields) == 6 && fields[5] == program && !strings.Contains(fields[1], "w") && err1 == nil && err2 == nil && end > start
+				same = 0
+				continue
+			}
+			if (fields[0] == "Anonymous:" || fields[0] == "Swap:") && fields[1] == "0" {
+				if same++; ours && same == 2 && !yield(uintptr(start), uintptr(end-start)) {
+					return
+				}
+			}
 		}
 	}
 }
