@@ -117,6 +117,12 @@ func TestMetaflowReadsWhatWeWrite(t *testing.T) {
 	descriptor, err := json.Marshal(include)
 	check(t, err)
 
+	// Metaflow takes blobs without metadata as packed with gzip, which is what all of these are but the one.
+	with, err := filepath.Glob(filepath.Join(b.Root(), "F", "data", "*", "*_meta"))
+	if err != nil || len(with) != 1 || !strings.HasPrefix(filepath.Base(with[0]), raw) {
+		t.Errorf("with metadata: %q, %v", with, err)
+	}
+
 	var got, want any
 	check(t, json.Unmarshal(metaflow(t, readTask, b.Root(), raw, string(descriptor)), &got))
 	var log []string

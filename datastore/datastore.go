@@ -49,7 +49,8 @@ type Backend interface {
 	Root() string
 	// Put writes an object. Writing the same key twice is allowed; the last one wins.
 	Put(ctx context.Context, key string, body io.Reader, opt PutOptions) error
-	// Get opens an object; ErrNotFound if absent. meta is nil if the object has none.
+	// Get opens an object; ErrNotFound if absent. meta is nil if the object has none. A body that is in memory as a whole
+	// may have a method Bytes() []byte, which returns what is left to read, for the caller to keep.
 	Get(ctx context.Context, key string) (body io.ReadCloser, meta []byte, err error)
 	// Exists reports whether there is an object under key.
 	Exists(ctx context.Context, key string) (bool, error)
@@ -89,6 +90,13 @@ type OncePutter interface {
 	// PutOnce writes an object whose key stands for its bytes, such as a blob: one that is there already may be kept or
 	// be written again. body is small, at most some hundred KiB, and is not kept.
 	PutOnce(ctx context.Context, key string, body, meta []byte) error
+}
+
+// MetaSplitter is a Backend that may keep user metadata apart from the object, as a file more, say.
+type MetaSplitter interface {
+	// SplitsMeta reports whether an object with user metadata costs about as much as two without. A Store then leaves out
+	// what readers assume where there is none: that a blob is packed with gzip.
+	SplitsMeta() bool
 }
 
 // TaskRef names a task. The zero Attempt is the first.

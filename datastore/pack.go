@@ -21,6 +21,8 @@ const (
 	// maxStored is the size up to which a blob is put into its gzip envelope without being compressed: the file would
 	// take one block of the disk either way, and setting up a compressor costs more than all the rest.
 	maxStored = 1 << 10
+	// maxExpansion is the most bytes that deflate makes of one.
+	maxExpansion = 1032
 	// maxInMemory is the size up to which a blob is packed in memory, as one gzip member, before it is written.
 	maxInMemory = memberSize
 )
@@ -67,6 +69,32 @@ func packStored(buf *bytes.Buffer, data []byte) {
 	b = binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(data))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
 	buf.Write(b)
+}
+
+// simpleHeader is the length of a gzip header without optional fields.
+const simpleHeader = 10
+
+// unpackWhole unpacks a gzip stream of one member without optional fields.
+func unpackWhole(packed []byte) ([]byte, bool) {
+	if len(packed) < simpleHeader+memberTrailer || packed[0] != 0x1f || packed[1] != 0x8b || packed[2] != 8 || packed[3] != 0 {
+		return nil, false
+	}
+	body, trailer := packed[simpleHeader:len(packed)-memberTrailer], packed[len(packed)-memberTrailer:]
+	size := binary.LittleEndian.Uint32(trailer[4:])
+	if size > maxMember || int(size) > maxExpansion*len(body) {
+		return nil, false
+	}
+	data := make([]byte, size)
+	if len(body) == 5+len(data) && body[0] == 1 && binary.LittleEndian.Uint16(body[1:]) == uint16(size) { // as packStored writes
+		copy(data, body[5:])
+	} else {
+		t := toolboxes.Get().(*tools)
+		defer toolboxes.Put(t)
+		if t.inflater.inflate(data, body) != nil {
+			return nil, false
+		}
+	}
+	return data, crc32.ChecksumIEEE(data) == binary.LittleEndian.Uint32(trailer)
 }
 
 // packReader reads as the gzip file of a large blob, which it packs ahead of its reader, a bounded number of members at a

@@ -25,6 +25,7 @@ type Store struct {
 	mu       sync.Mutex
 	known    map[string]struct{}      // keys of blobs that are surely there
 	inflight map[string]chan struct{} // keys of blobs being saved; closed when that is over
+	gzipMeta []byte                   // the metadata of blobs in gzip packing; nil where its absence says the same
 }
 
 // maxKnown bounds the memory of the known keys to about 100 MB.
@@ -32,7 +33,11 @@ const maxKnown = 1 << 20
 
 // New returns a store over b.
 func New(b Backend) *Store {
-	return &Store{b: b, known: map[string]struct{}{}, inflight: map[string]chan struct{}{}}
+	s := &Store{b: b, known: map[string]struct{}{}, inflight: map[string]chan struct{}{}, gzipMeta: metaGzip}
+	if m, ok := b.(MetaSplitter); ok && m.SplitsMeta() {
+		s.gzipMeta = nil
+	}
+	return s
 }
 
 // Backend returns what the store lies on.
@@ -57,7 +62,7 @@ func Digest(data []byte) string {
 // written again.
 func (s *Store) SaveBytes(ctx context.Context, flow string, data []byte) (string, error) {
 	digest := Digest(data)
-	return digest, s.save(ctx, flow, digest, len(data), func(key string) error { return s.putBytes(ctx, key, data, metaGzip) })
+	return digest, s.save(ctx, flow, digest, len(data), func(key string) error { return s.putBytes(ctx, key, data, s.gzipMeta) })
 }
 
 // putBytes packs data into an object.
@@ -105,7 +110,7 @@ func (s *Store) SaveFile(ctx context.Context, flow, path string) (digest string,
 	if err != nil {
 		return "", 0, fmt.Errorf("storing %s: %w", path, err)
 	}
-	err = s.save(ctx, flow, sum.digest, int(sum.size), func(key string) error { return s.putFile(ctx, key, f, sum, metaGzip) })
+	err = s.save(ctx, flow, sum.digest, int(sum.size), func(key string) error { return s.putFile(ctx, key, f, sum, s.gzipMeta) })
 	if err != nil {
 		return "", 0, fmt.Errorf("storing %s: %w", path, err)
 	}
@@ -209,17 +214,28 @@ func (s *Store) Has(ctx context.Context, flow, digest string) (bool, error) {
 
 // Load returns the unpacked bytes of a blob, checked against its digest. Errors: ErrNotFound, ErrCorrupt, ErrNewer.
 func (s *Store) Load(ctx context.Context, flow, digest string) ([]byte, error) {
-	r, err := s.Open(ctx, flow, digest)
+	r, err := s.open(ctx, flow, digest)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
+	if data, ok := r.inMemory(); ok {
+		return data, nil
+	}
 	return io.ReadAll(r)
 }
 
 // Open returns a reader of the unpacked bytes of a blob. Bytes that do not match the digest show as ErrCorrupt in place
 // of io.EOF, so what was read counts only when the end was reached. Other errors: ErrNotFound, ErrNewer.
 func (s *Store) Open(ctx context.Context, flow, digest string) (io.ReadCloser, error) {
+	r, err := s.open(ctx, flow, digest)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *Store) open(ctx context.Context, flow, digest string) (*blobReader, error) {
 	key, err := blobKey(flow, digest)
 	if err != nil {
 		return nil, err
@@ -269,6 +285,11 @@ func (s *Store) Import(ctx context.Context, from *Store, flow, digest string) er
 			return err
 		}
 		defer body.Close()
+		if raw, err := parseBlobMeta(meta); err != nil {
+			return err
+		} else if !raw {
+			meta = s.gzipMeta
+		}
 		return s.b.Put(ctx, key, body, PutOptions{Meta: meta})
 	})
 }

@@ -2,6 +2,7 @@ package datastore_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -96,6 +97,51 @@ func TestRawBlob(t *testing.T) {
 	}
 }
 
+// packed is a gzip member of text.
+func packed(text string) []byte {
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	_, err := w.Write([]byte(text))
+	if err := errors.Join(err, w.Close()); err != nil {
+		panic(err)
+	}
+	return buf.Bytes()
+}
+
+// On a disk, metadata is a file more, which gzip packing does without.
+func TestNoMetadataForGzipOnDisk(t *testing.T) {
+	ctx := t.Context()
+	from, b := memory.New(nil), openLocal(t)
+	s := datastore.New(b)
+	file := func(digest string) string { return filepath.Join(b.Root(), "F", "data", digest[:2], digest) }
+	data := []byte("stale")
+	stale := datastore.Digest(data)
+	check(t, os.MkdirAll(filepath.Dir(file(stale)), 0o700), os.WriteFile(file(stale)+"_meta", []byte(`{"cas_raw": true, "cas_version": 1}`), 0o600))
+	if _, err := s.SaveBytes(ctx, "F", data); err != nil { // a writer of the raw blob broke off before
+		t.Fatal(err)
+	}
+	imported, err := datastore.New(from).SaveBytes(ctx, "F", []byte("imported"))
+	check(t, err, s.Import(ctx, datastore.New(from), "F", imported))
+	large, err := s.SaveBytes(ctx, "F", randomBytes(1<<20))
+	check(t, err)
+	for _, digest := range []string{stale, imported, large} {
+		if _, err := os.Stat(file(digest) + "_meta"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s has metadata: %v", digest, err)
+		}
+		if _, err := datastore.New(b).Load(ctx, "F", digest); err != nil {
+			t.Error(err)
+		}
+	}
+	// Elsewhere metadata costs nothing, and is there.
+	back := memory.New(nil)
+	check(t, datastore.New(back).Import(ctx, s, "F", large))
+	r, meta, err := back.Get(ctx, "F/data/"+large[:2]+"/"+large)
+	check(t, err, r.Close())
+	if want := `{"cas_raw": false, "cas_version": 1}`; string(meta) != want {
+		t.Errorf("metadata %q, want %q", meta, want)
+	}
+}
+
 // countingBackend counts writes.
 type countingBackend struct {
 	datastore.Backend
@@ -162,26 +208,28 @@ func TestLoadRefuses(t *testing.T) {
 		{"cut in the header", good[:5], v1, datastore.ErrCorrupt, "not a whole gzip stream"},
 		{"empty", nil, v1, datastore.ErrCorrupt, "not a whole gzip stream"},
 		{"not gzip", []byte("hello"), v1, datastore.ErrCorrupt, "delete it"},
+		{"flipped bit", append(bytes.Clone(good[:16]), append([]byte{good[16] ^ 1}, good[17:]...)...), v1, datastore.ErrCorrupt, "not a whole gzip stream"},
+		{"other sound bytes", packed("hellO"), v1, datastore.ErrCorrupt, "another digest"},
+		{"two members", append(packed("hel"), packed("lo")...), v1, nil, ""},
 		{"other bytes", []byte("hellO"), `{"cas_raw": true, "cas_version": 1}`, datastore.ErrCorrupt, "another digest"},
 		{"newer", good, `{"cas_raw": false, "cas_version": 2}`, datastore.ErrNewer, "use a newer mf"},
 		{"newer raw", good, `{"cas_raw": true, "cas_version": 2}`, datastore.ErrNewer, "version 2"},
 		{"no version", good, `{"cas_raw": false}`, datastore.ErrCorrupt, "no cas_version"},
 		{"metadata no JSON", good, `{`, datastore.ErrCorrupt, "metadata"},
 	} {
-		b := memory.New(nil)
 		opt := datastore.PutOptions{}
 		if c.meta != "" {
 			opt.Meta = []byte(c.meta)
 		}
-		if err := b.Put(ctx, key, bytes.NewReader(c.body), opt); err != nil {
-			t.Fatal(err)
-		}
-		data, err := datastore.New(b).Load(ctx, "F", digest)
-		if !errors.Is(err, c.want) || c.want == nil && string(data) != "hello" {
-			t.Errorf("%s: Load = %q, %v, want error %v", c.name, data, err, c.want)
-		}
-		if err != nil && !strings.Contains(err.Error(), c.text) {
-			t.Errorf("%s: error %q does not say %q", c.name, err, c.text)
+		for _, b := range []datastore.Backend{memory.New(nil), openLocal(t)} {
+			check(t, b.Put(ctx, key, bytes.NewReader(c.body), opt))
+			data, err := datastore.New(b).Load(ctx, "F", digest)
+			if !errors.Is(err, c.want) || c.want == nil && string(data) != "hello" {
+				t.Errorf("%s: %s: Load = %q, %v, want error %v", b.Type(), c.name, data, err, c.want)
+			}
+			if err != nil && !strings.Contains(err.Error(), c.text) {
+				t.Errorf("%s: %s: error %q does not say %q", b.Type(), c.name, err, c.text)
+			}
 		}
 	}
 	_, err := datastore.New(memory.New(nil)).Load(ctx, "F", digest)

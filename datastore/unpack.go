@@ -54,6 +54,22 @@ func (s *Store) openBlob(ctx context.Context, key, digest string, isRaw func(met
 	return &blobReader{body: &sourceReader{ReadCloser: body}, cancel: cancel, raw: raw, sum: sha1.New(), key: key, digest: digest}, nil
 }
 
+// inMemory returns the blob, checked, if its packed bytes are in memory already and it is as simple as small ones are: as
+// it is, or one gzip member that is wholly sound. The reader serves all others, and says what is wrong with them.
+func (r *blobReader) inMemory() ([]byte, bool) {
+	body, ok := r.body.ReadCloser.(interface{ Bytes() []byte })
+	if !ok {
+		return nil, false
+	}
+	data := body.Bytes()
+	if !r.raw {
+		if data, ok = unpackWhole(data); !ok {
+			return nil, false
+		}
+	}
+	return data, r.digest == "" || Digest(data) == r.digest
+}
+
 // sources are used again.
 var sources = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
 

@@ -27,3 +27,6 @@ func isDeleted(*os.Root) bool { return true }
 func linkUnsupported(err error) bool {
 	return errors.Is(err, syscall.Errno(1)) || errors.Is(err, syscall.Errno(50)) // ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED
 }
+
+// plainOpen is a flag for opening files that is worth something elsewhere.
+const plainOpen = 0

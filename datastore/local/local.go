@@ -36,10 +36,12 @@ type Backend struct {
 }
 
 var (
-	_ datastore.Backend  = (*Backend)(nil)
-	_ datastore.Appender = (*Backend)(nil)
-	_ datastore.Remover  = (*Backend)(nil)
-	_ datastore.Linker   = (*Backend)(nil)
+	_ datastore.Backend      = (*Backend)(nil)
+	_ datastore.Appender     = (*Backend)(nil)
+	_ datastore.Remover      = (*Backend)(nil)
+	_ datastore.Linker       = (*Backend)(nil)
+	_ datastore.Copier       = (*Backend)(nil)
+	_ datastore.MetaSplitter = (*Backend)(nil)
 )
 
 // Open returns the datastore at root, an absolute path ending in "/.metaflow". It does not touch the disk: a root that
@@ -65,6 +67,9 @@ func (b *Backend) Close() error {
 
 // Type returns "local".
 func (b *Backend) Type() string { return "local" }
+
+// SplitsMeta implements datastore.MetaSplitter: user metadata is a file more.
+func (b *Backend) SplitsMeta() bool { return true }
 
 // Root returns the absolute path of the root, slash-separated.
 func (b *Backend) Root() string { return filepath.ToSlash(b.root) }
@@ -94,11 +99,11 @@ func (b *Backend) Get(_ context.Context, key string) (io.ReadCloser, []byte, err
 	if err := datastore.CheckKey(key); err != nil {
 		return nil, nil, err
 	}
-	var body *os.File
+	var body io.ReadCloser
 	var meta []byte
 	err := b.dirs.do(path.Dir(key), false, func(dir *os.Root) (err error) {
 		name := path.Base(key)
-		body, err = openFile(dir, name)
+		body, err = read(dir, name)
 		if err != nil {
 			return err
 		}
@@ -118,15 +123,34 @@ func (b *Backend) Get(_ context.Context, key string) (io.ReadCloser, []byte, err
 	return body, meta, nil
 }
 
-// openFile opens a regular file; a folder counts as absent.
-func openFile(dir *os.Root, name string) (*os.File, error) {
-	f, err := dir.Open(name)
+// maxWhole is the size up to which a file is read at once when it is opened.
+const maxWhole = 64 << 10
+
+// whole is a file that was read.
+type whole struct{ bytes.Buffer }
+
+// Close implements io.Closer.
+func (*whole) Close() error { return nil }
+
+// read opens a regular file, and reads it if it is small; a folder counts as absent.
+func read(dir *os.Root, name string) (io.ReadCloser, error) {
+	f, err := dir.OpenFile(name, os.O_RDONLY|plainOpen, 0)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
 		err = fs.ErrNotExist
+	}
+	if err == nil && info.Mode().IsRegular() && info.Size() <= maxWhole {
+		// A log that grows is read as it was when it was opened.
+		data := make([]byte, info.Size())
+		n, err := io.ReadFull(f, data)
+		f.Close()
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, err
+		}
+		return &whole{*bytes.NewBuffer(data[:n])}, nil
 	}
 	if err != nil {
 		f.Close()
@@ -139,7 +163,7 @@ func openFile(dir *os.Root, name string) (*os.File, error) {
 const maxMeta = 1 << 20
 
 func readMeta(dir *os.Root, name string) ([]byte, error) {
-	f, err := dir.Open(name + "_meta")
+	f, err := dir.OpenFile(name+"_meta", os.O_RDONLY|plainOpen, 0)
 	if isAbsent(err) {
 		return nil, nil
 	}

@@ -50,8 +50,11 @@ func (b *Backend) Put(ctx context.Context, key string, body io.Reader, opt datas
 			return err
 		}
 		if opt.Meta == nil && !opt.IfAbsent {
-			// An older object's metadata would now be read with the new bytes.
-			if err := dir.Remove(name + "_meta"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			// An older object's metadata would now be read with the new bytes. Looking costs less than removing in vain.
+			if _, err := dir.Lstat(name + "_meta"); isAbsent(err) {
+				return nil
+			}
+			if err := dir.Remove(name + "_meta"); err != nil && !isAbsent(err) {
 				return err
 			}
 		}
@@ -111,7 +114,7 @@ func createTemp(dir *os.Root) (*os.File, string, error) {
 	for {
 		var buf [len(datastore.TempPrefix) + 13]byte
 		name := string(strconv.AppendUint(append(buf[:0], datastore.TempPrefix...), rand.Uint64(), 36))
-		f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+		f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|plainOpen, fileMode)
 		if !errors.Is(err, fs.ErrExist) {
 			return f, name, err
 		}
