@@ -146,6 +146,60 @@ def _state(pid: int) -> str:
         return file.read().rpartition(")")[2].split()[0]
 
 
+class QuestionsTest(unittest.TestCase):
+    """What is asked, of a team with many runs."""
+
+    def setUp(self) -> None:
+        self.remote = Remote('{"command": ["mf"], "datastore": "s3://b/p", "service": "http://s"}')
+        self.asked: list[dict[str, Any]] = []
+        self.remote._reader.ask = self.answer  # type: ignore[method-assign]
+        self.count = 300
+
+    def answer(self, op: str, **question: Any) -> Any:
+        self.asked.append({"op": op, **question})
+        if op == "runs":
+            return [[str(n), {"ts_epoch": n}] for n in range(self.count, 0, -1)][: question["limit"] or None]
+        return {"x": {}} if self.count else {}
+
+    def limits(self) -> list[int]:
+        return [question["limit"] for question in self.asked]
+
+    def test_few_runs_are_asked_for_where_few_are_wanted(self) -> None:
+        self.assertEqual(next(iter(self.remote.runs("F", ("blue",))))[0], "300")
+        self.assertEqual(self.asked, [{"op": "runs", "path": ["F"], "tags": ("blue",), "limit": 16}])
+        found = [name for name, _ in self.remote.runs("F")]
+        self.assertEqual(found, [str(n) for n in range(300, 0, -1)])
+        self.assertEqual(self.limits(), [16, 16, 256, 0])
+
+    def test_runs_that_begin_meanwhile_hide_none(self) -> None:
+        found = []
+        for name, _ in self.remote.runs("F"):
+            found.append(name)
+            self.count += name == "290"
+        self.assertEqual(sorted(found, key=int), [str(n) for n in range(1, 302)])
+
+    def test_all_of_few(self) -> None:
+        self.count = 5
+        self.assertEqual(len(list(self.remote.runs("F"))), 5)
+        self.count = 16
+        self.assertEqual(len(list(self.remote.runs("F"))), 16)
+        self.assertEqual(self.limits(), [16, 16, 256])
+
+    def test_a_question_is_asked_once_in_a_burst(self) -> None:
+        task = ("F", "1", "start", "1")
+        for _ in range(3):
+            self.remote.artifacts(task)
+        self.remote.artifacts(task, 0)
+        self.assertEqual(len(self.asked), 2)
+        self.count = 0
+        for _ in range(3):  # while there are none, one may come at any moment
+            self.assertEqual(self.remote.artifacts(task, 1), {})
+        self.assertEqual(len(self.asked), 5)
+        with mock.patch("metaflow._run.client.remote.time.monotonic", return_value=time.monotonic() + 2):
+            self.remote.artifacts(task)
+        self.assertEqual(len(self.asked), 6)
+
+
 class RemoteTest(MfRuns):
     """Runs in a database and on disk, read by mf, and through a service over that database."""
 
