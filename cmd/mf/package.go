@@ -188,9 +188,8 @@ func within(dir, file string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	rel, err := filepath.Rel(absDir, absFile)
-	if err != nil || !filepath.IsLocal(rel) {
-		return nil, nil // elsewhere
+	if rel, err := filepath.Rel(absDir, absFile); err == nil && filepath.IsLocal(rel) {
+		return []string{filepath.ToSlash(rel)}, nil
 	}
-	return []string{filepath.ToSlash(rel)}, nil
+	return nil, nil // elsewhere
 }

@@ -199,7 +199,7 @@ func (s *session) newRun(tmp string, opt local.Options) (*runtime.Run, error) {
 	r := &runtime.Run{
 		Flow: s.flow, Graph: s.graph, Store: s.store, User: user, Namespace: namespace, Tags: s.flags.tags,
 		PythonVersion: s.pythonVersion, TempDir: tmp, Dir: dir, Environ: s.app.environ,
-		TaskEnv: s.site.taskEnv(s.config, user), MaxLogSize: logMiB << 20, Now: s.app.now, Grace: 5 * time.Second,
+		TaskEnv: s.taskEnv(s.config, user), MaxLogSize: logMiB << 20, Now: s.app.now, Grace: 5 * time.Second,
 		Rows: metadata.Env{User: user, PythonVersion: version, MetaflowVersion: metaflowVersion, Tags: s.flags.tags,
 			DsType: s.store.Backend().Type(), DsRoot: s.store.Backend().Root(), ScriptName: filepath.Base(s.arg.path)},
 	}
