@@ -34,7 +34,9 @@ over as it is, or a SQLite file for one machine. Where --db is not given, the MF
 service say which. A new or older database is brought up to date by mf service migrate, never by itself.
 
 A service that finds a token in its database when it starts (mf service token create) asks everybody for one. Without any
-it listens on loopback only, unless --insecure says that everybody who reaches it may do everything.`
+it listens on loopback only, unless --insecure says that everybody who reaches it may do everything.
+
+It uses half of the processors, as Postgres needs some too; the variable GOMAXPROCS says how many instead.`
 
 type serviceFlags struct {
 	db, listen, tlsCert, tlsKey, prefix, logLevel, logFormat string
@@ -198,7 +200,7 @@ func (a *app) serve(ctx context.Context, flags serviceFlags) error {
 	}
 	// The garbage collector starts when the heap has doubled: beside this, which is never touched and takes no memory, that
 	// of a service is so small that it would start for every hundred requests.
-	ballast := make([]byte, 12<<20)
+	ballast := make([]byte, 8<<20)
 	defer runtime.KeepAlive(ballast)
 	leaveStart()
 	return server.New(config).Serve(ctx, listener, tlsConfig)
