@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -49,8 +50,8 @@ func child(args []string) error {
 	}
 	w := work{what: args[1], kind: args[2], root: args[3], keys: args[4], file: args[5], count: count}
 	did := w.mf
-	if args[0] == raw {
-		did = w.raw
+	if p, ok := plains[args[0]]; ok {
+		did = func(ctx context.Context) (int64, error) { return w.raw(ctx, p) }
 	}
 	began, used := time.Now(), cpu()
 	n, err := did(context.Background())
@@ -152,44 +153,100 @@ func total(sizes []int64) (n int64) {
 	return n
 }
 
-// raw measures a bare HTTP client that moves the same bytes as they are, large ones in parts at once.
-func (w work) raw(ctx context.Context) (int64, error) {
+// plain is how a bare HTTP client moves the bytes of an artifact as they are: large ones in parts at once or as one stream,
+// and with their SHA-1 taken, before sending and while receiving, or without.
+type plain struct{ stream, sum bool }
+
+// raw measures a bare HTTP client.
+func (w work) raw(ctx context.Context, p plain) (int64, error) {
 	c := &client{
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: smallAtOnce, WriteBufferSize: 128 << 10, ReadBufferSize: 128 << 10}},
 		base: os.Getenv("METAFLOW_S3_ENDPOINT_URL") + "/" + strings.TrimPrefix(w.root, "s3://"),
 	}
-	if w.count > 1 {
-		sizes := make([]int64, w.count)
-		n, err := w.pieces(ctx, func(ctx context.Context, i int, data []byte) error {
-			if w.what == "put" {
-				return c.do(ctx, http.MethodPut, fmt.Sprint("/small/", i), data, nil, nil)
-			}
-			return c.do(ctx, http.MethodGet, fmt.Sprint("/small/", i), nil, nil, func(r *http.Response) (err error) {
-				sizes[i], err = io.Copy(io.Discard, r.Body)
-				return err
-			})
-		})
-		return n + total(sizes), err
-	}
-	if w.what == "put" {
-		return c.putLarge(ctx, w.file)
+	switch {
+	case w.count > 1:
+		return w.rawSmall(ctx, c)
+	case w.what == "put":
+		return c.putLarge(ctx, w.file, p)
 	}
 	info, err := os.Stat(w.file)
 	if err != nil {
 		return 0, err
 	}
+	return info.Size(), c.getLarge(ctx, info.Size(), p)
+}
+
+func (w work) rawSmall(ctx context.Context, c *client) (int64, error) {
+	sizes := make([]int64, w.count)
+	n, err := w.pieces(ctx, func(ctx context.Context, i int, data []byte) error {
+		if w.what == "put" {
+			return c.do(ctx, http.MethodPut, fmt.Sprint("/small/", i), bytes.NewReader(data), nil, nil)
+		}
+		return c.do(ctx, http.MethodGet, fmt.Sprint("/small/", i), nil, nil, func(r *http.Response) (err error) {
+			sizes[i], err = io.Copy(io.Discard, r.Body)
+			return err
+		})
+	})
+	return n + total(sizes), err
+}
+
+// getLarge fetches the large object and drops its bytes.
+func (c *client) getLarge(ctx context.Context, size int64, p plain) error {
+	var sum io.Writer = struct{ io.Writer }{io.Discard}
+	if p.sum {
+		sum = sha1.New()
+	}
+	if p.stream {
+		return c.do(ctx, http.MethodGet, "/large", nil, nil, func(r *http.Response) error {
+			_, err := io.CopyBuffer(sum, r.Body, make([]byte, 256<<10))
+			return err
+		})
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(largeAtOnce)
-	for at := int64(0); at < info.Size(); at += partSize {
+	buffers := make(chan []byte, largeAtOnce+1)
+	for range cap(buffers) {
+		buffers <- make([]byte, partSize)
+	}
+	parts := make(chan chan []byte, largeAtOnce-1)
+	g.Go(func() error { // the digest, in order
+		for part := range parts {
+			select {
+			case data := <-part:
+				if data != nil {
+					_, _ = sum.Write(data)
+					buffers <- data[:partSize]
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for at := int64(0); at < size && ctx.Err() == nil; at += partSize {
+		part := make(chan []byte, 1)
+		select {
+		case parts <- part:
+		case <-ctx.Done():
+			continue
+		}
 		g.Go(func() error {
-			part := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", at, min(at+partSize, info.Size())-1)}}
-			return c.do(ctx, http.MethodGet, "/large", nil, part, func(r *http.Response) error {
-				_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, make([]byte, 128<<10))
+			end := min(at+partSize, size)
+			header := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", at, end-1)}}
+			return c.do(ctx, http.MethodGet, "/large", nil, header, func(r *http.Response) error {
+				if !p.sum {
+					_, err := io.CopyBuffer(sum, r.Body, make([]byte, 128<<10))
+					part <- nil
+					return err
+				}
+				buf := <-buffers
+				_, err := io.ReadFull(r.Body, buf[:end-at])
+				part <- buf[:end-at]
 				return err
 			})
 		})
 	}
-	return info.Size(), g.Wait()
+	close(parts)
+	return g.Wait()
 }
 
 // client signs requests and sends them.
@@ -198,10 +255,17 @@ type client struct {
 	base string
 }
 
-func (c *client) do(ctx context.Context, method, path string, body []byte, header http.Header, read func(*http.Response) error) error {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+func (c *client) do(ctx context.Context, method, path string, body io.Reader, header http.Header, read func(*http.Response) error) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return err
+	}
+	if f, ok := body.(*os.File); ok {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		req.ContentLength = info.Size()
 	}
 	for k, v := range header {
 		req.Header[k] = v
@@ -228,7 +292,7 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, heade
 	return err
 }
 
-func (c *client) putLarge(ctx context.Context, file string) (int64, error) {
+func (c *client) putLarge(ctx context.Context, file string, p plain) (int64, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return 0, err
@@ -237,6 +301,15 @@ func (c *client) putLarge(ctx context.Context, file string) (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
+	}
+	if p.sum {
+		_, err := io.CopyBuffer(struct{ io.Writer }{sha1.New()}, struct{ io.Reader }{f}, make([]byte, 256<<10))
+		if _, seekErr := f.Seek(0, io.SeekStart); err != nil || seekErr != nil {
+			return 0, errors.Join(err, seekErr)
+		}
+	}
+	if p.stream {
+		return info.Size(), c.do(ctx, http.MethodPut, "/large", f, nil, nil)
 	}
 	var upload struct{ UploadId string }
 	err = c.do(ctx, http.MethodPost, "/large?uploads=", nil, nil, func(r *http.Response) error { return xml.NewDecoder(r.Body).Decode(&upload) })
@@ -258,7 +331,7 @@ func (c *client) putLarge(ctx context.Context, file string) (int64, error) {
 			if err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
-			return c.do(each, http.MethodPut, fmt.Sprintf("/large?partNumber=%d&uploadId=%s", i+1, upload.UploadId), buf[:n], nil, func(r *http.Response) error {
+			return c.do(each, http.MethodPut, fmt.Sprintf("/large?partNumber=%d&uploadId=%s", i+1, upload.UploadId), bytes.NewReader(buf[:n]), nil, func(r *http.Response) error {
 				tags[i] = r.Header.Get("ETag")
 				return nil
 			})
@@ -273,5 +346,5 @@ func (c *client) putLarge(ctx context.Context, file string) (int64, error) {
 		fmt.Fprintf(&complete, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", i+1, tag)
 	}
 	complete.WriteString("</CompleteMultipartUpload>")
-	return info.Size(), c.do(ctx, http.MethodPost, "/large?uploadId="+upload.UploadId, []byte(complete.String()), nil, nil)
+	return info.Size(), c.do(ctx, http.MethodPost, "/large?uploadId="+upload.UploadId, strings.NewReader(complete.String()), nil, nil)
 }

@@ -2,7 +2,11 @@
 
 // Command datastore compares putting and getting artifacts with Metaflow's own datastore code, on local disk and on an S3
 // server that it starts, and with what that server does for a bare HTTP client: one large artifact of random floats, one
-// of text, and many small ones. Each measurement is a process of its own; the three sides take turns.
+// of text, and many small ones. Each measurement is a process of its own; the sides take turns.
+//
+// The bare client moves the artifact's bytes as they are, neither packed nor split, the large ones as one stream and in
+// parts at once; the faster counts. It does so without their SHA-1, which is all that the server can do, and with it,
+// taken before a put, as a key that is the digest requires, and during a get: what a store that checks can reach at most.
 package main
 
 import (
@@ -84,6 +88,7 @@ func run(size, memory, python, server, parent string, count, rounds, theirs int)
 		return err
 	}
 	defer os.RemoveAll(dir)
+	began := time.Now()
 	if python, err = filepath.Abs(python); err != nil {
 		return err
 	}
@@ -94,7 +99,8 @@ func run(size, memory, python, server, parent string, count, rounds, theirs int)
 	}
 	defer stop()
 	fmt.Printf("%d cores, which the S3 server shares; MB are 10^6 bytes of the artifacts\n\n", runtime.NumCPU())
-	fmt.Printf("%-28s %24s %24s %9s %14s\n", "", "mf", "Metaflow", "faster", "of raw server")
+	fmt.Println("faster: than Metaflow, to reach 3x; of server: of what a bare client reaches, to reach 80% on the large ones; checked: of that with SHA-1")
+	fmt.Printf("%-28s %27s %28s %7s %13s %13s\n", "", "mf", "Metaflow", "faster", "of server", "checked")
 	for _, w := range []struct {
 		name  string
 		count int
@@ -109,8 +115,11 @@ func run(size, memory, python, server, parent string, count, rounds, theirs int)
 		}
 	}
 	if huge > 0 {
-		return b.memory(memory, huge)
+		if err := b.memory(memory, huge); err != nil {
+			return err
+		}
 	}
+	fmt.Printf("%.0f s in all\n", time.Since(began).Seconds())
 	return nil
 }
 
@@ -162,15 +171,20 @@ func (b *bench) serve(server string) (stop func(), err error) {
 	return nil, fmt.Errorf("the S3 server does not come up: %s", out.String())
 }
 
-// root makes a new, empty datastore.
-func (b *bench) root(kind string) (string, func(), error) {
+// root makes a new, empty datastore. One of many files goes at the end: ext4 makes new files slowly for minutes after
+// many were deleted.
+func (b *bench) root(kind string, count int) (string, func(), error) {
 	b.buckets++
 	name := fmt.Sprintf("bench%d", b.buckets)
 	dir := filepath.Join(b.dir, "buckets", name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", nil, err
 	}
-	remove := func() { os.RemoveAll(dir) }
+	remove := func() {
+		if count == 1 {
+			os.RemoveAll(dir)
+		}
+	}
 	if kind == "s3" {
 		return "s3://" + name + "/root", remove, nil
 	}
@@ -181,8 +195,24 @@ func (b *bench) root(kind string) (string, func(), error) {
 const (
 	ours     = "mf"
 	metaflow = "Metaflow"
-	raw      = "raw"
+	parts    = "parts" // of the bare client
 )
+
+// plains are the ways of the bare client.
+var plains = map[string]plain{
+	parts: {}, "stream": {stream: true}, "parts, checked": {sum: true}, "stream, checked": {stream: true, sum: true},
+}
+
+// sides are those that take part, in turns.
+func sides(kind string, count int) []string {
+	switch {
+	case kind == "local":
+		return []string{ours, metaflow}
+	case count > 1:
+		return []string{ours, metaflow, parts}
+	}
+	return []string{ours, parts, "parts, checked", metaflow, "stream", "stream, checked"}
+}
 
 // compare measures one kind of artifacts on both kinds of stores and prints a row for each.
 func (b *bench) compare(name string, count int, write func(io.Writer) error) error {
@@ -194,8 +224,12 @@ func (b *bench) compare(name string, count int, write func(io.Writer) error) err
 	for _, kind := range []string{"local", "s3"} {
 		costs := map[string][]cost{} // by "put mf" and so on
 		for round := range max(b.rounds, b.theirRounds) {
-			for side, rounds := range map[string]int{ours: b.rounds, metaflow: b.theirRounds, raw: b.rounds} {
-				if round >= rounds || side == raw && kind == "local" {
+			for _, side := range sides(kind, count) {
+				rounds := b.rounds
+				if side == metaflow {
+					rounds = b.theirRounds
+				}
+				if round >= rounds {
 					continue
 				}
 				if err := b.side(costs, side, kind, file, count); err != nil {
@@ -204,14 +238,14 @@ func (b *bench) compare(name string, count int, write func(io.Writer) error) err
 			}
 		}
 		for _, what := range []string{"put", "get"} {
-			row(what+" "+name+", "+kind, median(costs[what+ours]), median(costs[what+metaflow]), median(costs[what+raw]))
+			row(what+" "+name+", "+kind, median(costs[what+ours]), median(costs[what+metaflow]), best(costs, what, false), best(costs, what, true))
 		}
 	}
 	return nil
 }
 
 func (b *bench) side(costs map[string][]cost, side, kind, file string, count int) error {
-	root, remove, err := b.root(kind)
+	root, remove, err := b.root(kind, count)
 	if err != nil {
 		return err
 	}
@@ -258,21 +292,43 @@ func median(costs []cost) cost {
 	return costs[len(costs)/2]
 }
 
-func row(name string, ours, theirs, raw cost) {
+// best is the median of the bare client's faster way.
+func best(costs map[string][]cost, what string, sum bool) (fastest cost) {
+	for side, p := range plains {
+		if c := median(costs[what+side]); p.sum == sum && c.Wall > 0 && (fastest.Wall == 0 || c.Wall < fastest.Wall) {
+			fastest = c
+		}
+	}
+	return fastest
+}
+
+// speed is in MB/s, three digits of it.
+func speed(c cost) string {
+	v := float64(c.Bytes) / c.Wall / 1e6
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
+
+func row(name string, ours, theirs, raw, checked cost) {
 	text := func(c cost) string {
 		if c.Wall == 0 {
 			return "-"
 		}
-		return fmt.Sprintf("%.0f MB/s %.1f CPU-s %d MiB", float64(c.Bytes)/c.Wall/1e6, c.CPU, c.RSS>>20)
+		return fmt.Sprintf("%s MB/s %.1f CPU-s %d MiB", speed(c), c.CPU, c.RSS>>20)
 	}
-	faster, part := "-", "-"
+	part := func(raw cost) string {
+		if raw.Wall == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.0f%% of %s", 100*raw.Wall/ours.Wall, speed(raw))
+	}
+	faster := "-"
 	if theirs.Wall > 0 {
 		faster = fmt.Sprintf("%.1fx", theirs.Wall/ours.Wall)
 	}
-	if raw.Wall > 0 {
-		part = fmt.Sprintf("%.0f%% of %.0f", 100*raw.Wall/ours.Wall, float64(raw.Bytes)/raw.Wall/1e6)
-	}
-	fmt.Printf("%-28s %26s %28s %8s %14s\n", name, text(ours), text(theirs), faster, part)
+	fmt.Printf("%-28s %27s %28s %7s %13s %13s\n", name, text(ours), text(theirs), faster, part(raw), part(checked))
 }
 
 // memory moves an artifact of half floats, half text through the S3 server.
