@@ -14,6 +14,7 @@ import (
 
 	"github.com/mf-run/mf/compiler/yaml"
 	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/runtime"
 	"github.com/mf-run/mf/sdk"
 )
 
@@ -93,7 +94,7 @@ func (a *app) versionCommand() *cobra.Command {
 			return err
 		}
 		return a.writeJSON(map[string]any{"version": version, "go": goruntime.Version(), "os": goruntime.GOOS,
-			"arch": goruntime.GOARCH, "ir": ir.Version, "sdk": sdk.Digest(), "metaflow": metaflowVersion})
+			"arch": goruntime.GOARCH, "ir": ir.Version, "sdk": sdk.Digest(), "metaflow": runtime.MetaflowVersion})
 	}
 	return cmd
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/runtime"
 	"github.com/mf-run/mf/runtime/codepackage"
 	"github.com/mf-run/mf/sdk"
 )
@@ -174,7 +175,7 @@ func packageOptions(arg flowArg, flow *ir.Flow) (codepackage.Options, error) {
 	}
 	return codepackage.Options{
 		Entry: filepath.Base(arg.path), IR: irJSON, MFVersion: version, SDKDigest: sdk.Digest(),
-		Info: codepackage.Info{EnvironmentType: "local", MetaflowVersion: metaflowVersion},
+		Info: codepackage.Info{EnvironmentType: "local", MetaflowVersion: runtime.MetaflowVersion},
 	}, nil
 }
 

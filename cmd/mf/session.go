@@ -23,10 +23,6 @@ import (
 	"github.com/mf-run/mf/runtime/worker"
 )
 
-// metaflowVersion is the version of Metaflow that readers of our runs are told to assume: its formats are the ones we
-// write.
-const metaflowVersion = "2.19.39"
-
 // session is one flow loaded to be run.
 type session struct {
 	app    *app
@@ -200,7 +196,7 @@ func (s *session) newRun(tmp string, opt local.Options) (*runtime.Run, error) {
 		Flow: s.flow, Graph: s.graph, Store: s.store, User: user, Namespace: namespace, Tags: s.flags.tags,
 		PythonVersion: s.pythonVersion, TempDir: tmp, Dir: dir, Environ: s.app.environ,
 		TaskEnv: s.taskEnv(s.config, user), MaxLogSize: logMiB << 20, Now: s.app.now, Grace: 5 * time.Second,
-		Rows: metadata.Env{User: user, PythonVersion: version, MetaflowVersion: metaflowVersion, Tags: s.flags.tags,
+		Rows: metadata.Env{User: user, PythonVersion: version, MetaflowVersion: runtime.MetaflowVersion, Tags: s.flags.tags,
 			DsType: s.store.Backend().Type(), DsRoot: s.store.Backend().Root(), ScriptName: filepath.Base(s.arg.path)},
 	}
 	if s.zygote != nil {

@@ -253,7 +253,7 @@ func (s *session) publish(ctx context.Context, r *runtime.Run) error {
 	published, err := codepackage.Publish(ctx, s.store, s.flow.Name, s.arg.dir(), codepackage.Options{
 		Entry: filepath.Base(s.arg.path), IR: text, MFVersion: version, SDKDigest: sdk.Digest(), TempDir: r.TempDir,
 		// Nothing that differs from one user or machine to the next: the same code is stored once.
-		Info: codepackage.Info{EnvironmentType: "local", MetaflowVersion: metaflowVersion},
+		Info: codepackage.Info{EnvironmentType: "local", MetaflowVersion: runtime.MetaflowVersion},
 	})
 	var large *codepackage.TooLargeError
 	var many *codepackage.TooManyError
