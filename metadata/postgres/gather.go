@@ -262,7 +262,7 @@ func (r *rawRow) Scan(into ...any) error {
 	r.buffer = r.buffer[:0]
 	optional := 0
 	for i, v := range r.values {
-		switch into[i].(type) {
+		switch into[i].(type) { //nolint:gosec // as many as there are values
 		case *string:
 			r.buffer = append(r.buffer, v...)
 		case **string:
@@ -274,7 +274,7 @@ func (r *rawRow) Scan(into ...any) error {
 	pointers := make([]string, 0, optional)
 	at := 0
 	for i, v := range r.values {
-		switch into := into[i].(type) {
+		switch into := into[i].(type) { //nolint:gosec // as many as there are values
 		case *string:
 			if v == nil {
 				return &scanError{r.fields[i].Name}

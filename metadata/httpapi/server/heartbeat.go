@@ -74,7 +74,8 @@ func beats(system tables.JSON) bool {
 	case version == "":
 		return false
 	}
-	release := parseRelease(strings.TrimLeft(version, versionTag))
+	// As Metaflow's service does it: not the tag is taken off, but every character of it, from the left.
+	release := parseRelease(strings.TrimLeftFunc(version, func(r rune) bool { return strings.ContainsRune(versionTag, r) }))
 	switch {
 	case release == nil:
 		return true

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -49,7 +50,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, conf *tls.Con
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.conf.Grace)
 	defer cancel()
 	err := srv.Shutdown(grace)
-	<-ended
+	if served := <-ended; err == nil && !errors.Is(served, http.ErrServerClosed) {
+		return fmt.Errorf("serving %s: %w", listener.Addr(), served)
+	}
 	if err != nil {
 		_ = srv.Close()
 		return fmt.Errorf("stopping: requests were still at work after %s: %w", s.conf.Grace, err)

@@ -102,9 +102,9 @@ func (m *memDB) task(k tables.Key) (*tables.Task, *tables.Run, error) {
 	if err != nil || r == nil {
 		return nil, r, err
 	}
-	number := int64(-1)
 	if tables.IsNumber(k.Task) {
-		if number, err = tables.ParseNumber(k.Task); err != nil {
+		number, err := tables.ParseNumber(k.Task)
+		if err != nil {
 			return nil, r, err
 		}
 		if number < 1 || number > int64(len(m.tasks)) {

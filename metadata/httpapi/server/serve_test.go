@@ -210,7 +210,8 @@ func TestSlowClients(t *testing.T) {
 		if err == nil && answer.StatusCode != http.StatusBadRequest {
 			t.Errorf("status %d", answer.StatusCode)
 		}
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
 			t.Error("the connection was kept")
 		}
 	}
