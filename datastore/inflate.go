@@ -3,6 +3,7 @@ package datastore
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 )
 
 // Members are unpacked by a decoder of deflate (RFC 1951) that has the whole input and knows the whole output, which
@@ -97,10 +98,7 @@ func build(table []uint32, primary uint, lens []uint8, symbol func(int) uint32) 
 		}
 		code := next[l]
 		next[l]++
-		reversed := 0
-		for i := range uint(l) {
-			reversed |= code >> i & 1 << (uint(l) - 1 - i)
-		}
+		reversed := int(bits.Reverse16(uint16(code)) >> (16 - l))
 		value := symbol(sym)
 		if value == 0 && (sym != 0 || len(lens) != len(codeOrder)) {
 			continue // a symbol that must not occur
@@ -281,89 +279,117 @@ func (d *inflater) dynamic() bool {
 // The room at the ends of input and output in which nothing can be overrun in one round.
 const (
 	nearEndIn  = 16
-	nearEndOut = 2 + 258 + 16
+	matchRoom  = 258 + 16
+	nearEndOut = 2 + matchRoom
 )
 
 // block unpacks the symbols of a block: fast while it is far from the ends, then with care.
 func (d *inflater) block(dst []byte, out int) (int, bool) {
 	src, pos, bits, n := d.src, d.pos, d.bits, d.n
+	lit, dist := &d.lit, &d.dist
 	for pos+nearEndIn <= len(src) && out+nearEndOut <= len(dst) {
 		bits |= binary.LittleEndian.Uint64(src[pos:]) << (n & 63)
 		pos += int((63 - n) >> 3)
 		n |= 56
-		// 56 bits and more: three literals, or two and their lengths' first levels, never run out.
-		e := d.lit[bits&(1<<litBits-1)]
-		for range 2 {
-			if e&entryLiteral == 0 {
-				break
-			}
-			dst[out] = byte(e >> 16)
-			out++
-			bits >>= e & 0xff & 63
-			n -= uint(e & 0xff)
-			e = d.lit[bits&(1<<litBits-1)]
-		}
-		if n < 48 {
-			bits |= binary.LittleEndian.Uint64(src[pos:]) << (n & 63)
-			pos += int((63 - n) >> 3)
-			n |= 56
-		}
-		if e&entrySub != 0 {
-			bits >>= litBits
-			n -= litBits
-			at := uint64(e>>16) + bits&(1<<(e>>8&0x1f)-1)
-			if at >= litTable {
-				return 0, false
-			}
-			e = d.lit[at]
-		}
-		bits >>= e & 0xff & 63
-		n -= uint(e & 0xff)
+		// 56 bits and more: three literals never run out; a longest length and distance need 48.
+		e := lit[bits&(1<<litBits-1)]
 		if e&entryLiteral != 0 {
+			bits >>= e & 63
+			n -= uint(e & 63)
 			dst[out] = byte(e >> 16)
 			out++
+			e = lit[bits&(1<<litBits-1)]
+			if e&entryLiteral != 0 {
+				bits >>= e & 63
+				n -= uint(e & 63)
+				dst[out] = byte(e >> 16)
+				out++
+				e = lit[bits&(1<<litBits-1)]
+				if e&entryLiteral != 0 {
+					bits >>= e & 63
+					n -= uint(e & 63)
+					dst[out] = byte(e >> 16)
+					out++
+					continue
+				}
+			}
+			if n < 48 {
+				bits |= binary.LittleEndian.Uint64(src[pos:]) << (n & 63)
+				pos += int((63 - n) >> 3)
+				n |= 56
+			}
+		}
+		if e&(entrySub|entryEnd) != 0 || e == 0 {
+			if e&entrySub != 0 {
+				e, bits, n = second(lit[:], litBits, e, bits, n)
+			}
+			if e&(entryLiteral|entryEnd) != 0 || e == 0 {
+				bits >>= e & 63
+				n -= uint(e & 63)
+				if e&entryLiteral != 0 {
+					dst[out] = byte(e >> 16)
+					out++
+					continue
+				}
+				if e == 0 {
+					return 0, false
+				}
+				d.pos, d.bits, d.n = pos, bits, n
+				return out, d.trim()
+			}
+		}
+		bits >>= e & 63
+		n -= uint(e & 63)
+		extra := e >> 8 & 63
+		length := int(e>>16) + int(bits&(1<<extra-1))
+		bits >>= extra
+		n -= uint(extra)
+		e = dist[bits&(1<<distBits-1)]
+		if e&entrySub != 0 {
+			e, bits, n = second(dist[:], distBits, e, bits, n)
+		}
+		if e == 0 {
+			return 0, false
+		}
+		bits >>= e & 63
+		n -= uint(e & 63)
+		extra = e >> 8 & 63
+		distance := int(e>>16) + int(bits&(1<<extra-1))
+		bits >>= extra
+		n -= uint(extra)
+		from := out - distance
+		if from < 0 {
+			return 0, false
+		}
+		if distance < 16 {
+			out = repeat(dst, out, distance, length)
 			continue
 		}
-		if e == 0 {
-			return 0, false
-		}
-		if e&entryEnd != 0 {
-			d.pos, d.bits, d.n = pos, bits, n
-			return out, d.trim()
-		}
-		extra := e >> 8 & 0xff
-		length := int(e>>16) + int(bits&(1<<(extra&63)-1))
-		bits >>= extra & 63
-		n -= uint(extra)
-		e = d.dist[bits&(1<<distBits-1)]
-		if e&entrySub != 0 {
-			bits >>= distBits
-			n -= distBits
-			at := uint64(e>>16) + bits&(1<<(e>>8&0x1f)-1)
-			if at >= distTable {
-				return 0, false
+		to, back := dst[out:out+matchRoom], dst[from:from+matchRoom]
+		*(*[16]byte)(to) = *(*[16]byte)(back)
+		out += length
+		if length > 16 {
+			*(*[16]byte)(to[16:]) = *(*[16]byte)(back[16:])
+			for i := 32; i < length; i += 16 {
+				*(*[16]byte)(to[i:]) = *(*[16]byte)(back[i:])
 			}
-			e = d.dist[at]
 		}
-		if e == 0 {
-			return 0, false
-		}
-		bits >>= e & 0xff & 63
-		n -= uint(e & 0xff)
-		extra = e >> 8 & 0xff
-		distance := int(e>>16) + int(bits&(1<<(extra&63)-1))
-		bits >>= extra & 63
-		n -= uint(extra)
-		if distance > out {
-			return 0, false
-		}
-		out = repeat(dst, out, distance, length)
 	}
 	d.pos, d.bits, d.n = pos, bits, n
 	if !d.trim() {
 		return 0, false
 	}
 	return d.careful(dst, out)
+}
+
+// second looks up the rest of a code that is longer than primary bits.
+func second(table []uint32, primary uint, e uint32, bits uint64, n uint) (uint32, uint64, uint) {
+	bits >>= primary
+	at := int(e>>16) + int(bits&(1<<(e>>8&0x1f)-1))
+	if at >= len(table) {
+		return 0, bits, n - primary
+	}
+	return table[at], bits, n - primary
 }
 
 // trim clears the bits above those that count.
@@ -377,15 +403,14 @@ func (d *inflater) trim() bool {
 	return true
 }
 
-// repeat copies what is distance back. There is room for 16 bytes beyond length.
+// repeat copies what is distance back, less than 16. There is room for 16 bytes beyond length.
 func repeat(dst []byte, out, distance, length int) int {
 	end := out + length
 	from := out - distance
 	switch {
-	case distance >= 16:
-		for out < end {
-			copy(dst[out:out+16], dst[from:from+16])
-			out, from = out+16, from+16
+	case distance >= 8:
+		for ; out < end; out, from = out+8, from+8 {
+			*(*[8]byte)(dst[out:]) = *(*[8]byte)(dst[from:])
 		}
 	case distance == 1:
 		b := dst[from]
