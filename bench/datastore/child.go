@@ -52,6 +52,8 @@ func child(args []string) error {
 	did := w.mf
 	if p, ok := plains[args[0]]; ok {
 		did = func(ctx context.Context) (int64, error) { return w.raw(ctx, p) }
+	} else if args[0] != ours {
+		return fmt.Errorf("there is no side %q", args[0])
 	}
 	began, used := time.Now(), cpu()
 	n, err := did(context.Background())
