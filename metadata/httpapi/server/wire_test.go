@@ -433,7 +433,7 @@ func TestArtifacts(t *testing.T) {
 		a.text("GET", base+"/attempt/x/artifacts", "", 500, "500: ")
 		a.want("POST", "/flows/F/runs/"+run+"/steps/none/tasks/1/artifact", `[`+row("a", 0)+`]`, 400, `{"message":"need to register run_id and task_id first"}`)
 		blank := a.want("POST", base+"/artifact", `[{"attempt_id":2,"user_name":null}]`, 200, `{"artifacts_created":1}`)
-		if blank.head["METADATA_SERVICE_VERSION"] != nil {
+		if versionOf(blank.head) != nil {
 			t.Error("a version header")
 		}
 		got = a.want("GET", base+"/attempt/2/artifacts", "", 200, "")
