@@ -340,3 +340,37 @@ func TestBucketGone(t *testing.T) {
 		t.Error("the resumed run did not succeed")
 	}
 }
+
+// TestOtherStores keeps runs in Google's and in Azure's kind of store; metadata stays here.
+func TestOtherStores(t *testing.T) {
+	gcs, azure := testserver.NewGCSBucket(t), testserver.NewAzureContainer(t)
+	for root, settings := range map[string][]string{
+		"gs://" + gcs.Bucket + "/flows": {"STORAGE_EMULATOR_HOST=" + gcs.Endpoint},
+		"azure://" + azure.Container + "/flows": {"METAFLOW_AZURE_STORAGE_BLOB_SERVICE_ENDPOINT=" + azure.Endpoint,
+			"AZURE_STORAGE_ACCOUNT=" + azure.Account, "AZURE_STORAGE_KEY=" + azure.Key},
+	} {
+		kind, _, _ := strings.Cut(root, "://")
+		t.Run(kind, func(t *testing.T) {
+			p := newPlace(t, "testdata/resumable.py")
+			trace := filepath.Join(p.dir, "trace")
+			env := append(withoutSysroot(p.env()), append(settings, "MF_DATASTORE="+root, "MF_PYTHON="+metaflowPython(t), "TRACE="+trace)...)
+			if _, stderr, err := p.output(append(env, "FAIL=1"), mfBinary(t), "run", "resumable.py"); err == nil || !strings.Contains(stderr, "asked to fail") {
+				t.Fatalf("%v: %s", err, tail(stderr))
+			}
+			before := p.read(trace)
+			p.must(env, mfBinary(t), "resume", "resumable.py")
+			if after := strings.TrimPrefix(p.read(trace), before); !strings.Contains(after, "work 2") || strings.Contains(after, "work 0") {
+				t.Errorf("run again: %q", after)
+			}
+			if got := p.must(env, mfBinary(t), "dump", "ResumableFlow/latest/end"); !strings.Contains(got, "results = "+wantResults) {
+				t.Errorf("mf dump: %s", got)
+			}
+			if got := p.must(env, mfBinary(t), "logs", "ResumableFlow/latest/end"); !strings.Contains(got, "results: "+wantResults) {
+				t.Errorf("mf logs: %s", got)
+			}
+			if _, err := os.Stat(filepath.Join(p.dir, ".mf", ".metaflow")); err == nil {
+				t.Error("artifacts were kept here as well")
+			}
+		})
+	}
+}
