@@ -27,24 +27,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
+	"github.com/mf-run/mf/bench/internal/measure"
 	"github.com/mf-run/mf/internal/testserver"
 )
-
-// host stands in for a test where a server is started.
-type host struct{ cleanups []func() }
-
-func (h *host) Helper()                   {}
-func (h *host) Fatal(args ...any)         { h.close(); log.Fatal(args...) }
-func (h *host) Fatalf(f string, a ...any) { h.close(); log.Fatalf(f, a...) }
-func (h *host) Cleanup(f func())          { h.cleanups = append(h.cleanups, f) }
-func (h *host) Name() string              { return "bench" }
-func (h *host) Context() context.Context  { return context.Background() }
-func (h *host) close() {
-	for i := len(h.cleanups) - 1; i >= 0; i-- {
-		h.cleanups[i]()
-	}
-	h.cleanups = nil
-}
 
 // subject is a service under measurement.
 type subject struct {
@@ -67,8 +52,8 @@ func main() {
 	sqlite := flag.Bool("sqlite", false, "measure mf on SQLite as well")
 	flag.Parse()
 
-	h := &host{}
-	defer h.close()
+	h := measure.NewHost("bench")
+	defer h.Close()
 	duration := time.Duration(*seconds * float64(time.Second))
 	database := testserver.Database(h)
 	server := findPostmaster(database)
@@ -105,7 +90,7 @@ func main() {
 }
 
 // start starts a service and waits until it answers.
-func start(h *host, name string, env []string, dir string, args func(address string) []string) *subject {
+func start(h *measure.Host, name string, env []string, dir string, args func(address string) []string) *subject {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	address := l.Addr().String()
