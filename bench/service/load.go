@@ -179,7 +179,7 @@ func prepare(c *caller, flow string) fixture {
 	return f
 }
 
-func measure(subjects []*subject, duration time.Duration) {
+func measureAll(subjects []*subject, duration time.Duration) {
 	fixtures := map[*subject]fixture{}
 	for _, s := range subjects {
 		fixtures[s] = prepare(newCaller(s.url, 1), "BenchFlow")

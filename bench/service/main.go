@@ -85,7 +85,7 @@ func main() {
 	for _, s := range subjects {
 		s.postgres = server
 	}
-	measure(subjects, duration)
+	measureAll(subjects, duration)
 	report(subjects)
 }
 
