@@ -63,6 +63,9 @@ func (p *site) patience(setting time.Duration) time.Duration {
 // here reports whether the datastore is on this machine.
 func (p *site) here() bool { return filepath.IsAbs(p.root) }
 
+// String says where the runs are.
+func (p *site) String() string { return p.root }
+
 func (p *site) close() {
 	if c, ok := p.meta.(io.Closer); ok {
 		c.Close()
