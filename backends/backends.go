@@ -51,6 +51,18 @@ type Options struct {
 	ServiceURL string
 	// Package is the digest of the code package; empty when compiled offline.
 	Package string
+	// Pack is how many splits of a foreach one container runs, for foreaches that PackSteps does not name and whose bodies
+	// can be packed; 0 or 1: one each.
+	Pack int
+	// PackSteps is Pack for single foreaches, by the first step of the body; for a recursive step it is how many rounds one
+	// container runs.
+	PackSteps map[string]int
+	// Origin is the id of the run that the runs of this compile resume; empty for ordinary ones.
+	Origin string
+	// Token is Metaflow's production token of the deployment; empty: none. It is no secret: it says whose runs they are.
+	Token string
+	// Tags are the user's tags of every run.
+	Tags []string
 	// Version is mf's own, for the header and the tag of TaskImage; empty: "dev".
 	Version string
 	// Env is set in every container, below @environment and what mf itself sets.

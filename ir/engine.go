@@ -1,5 +1,7 @@
 package ir
 
+import "errors"
+
 // More of what backends put into a container's environment and mf-task reads.
 const (
 	// EnvOptionalParameters lists, separated by commas, the variable names of the parameters for which an empty
@@ -27,8 +29,44 @@ const (
 	EnvProductionToken = "METAFLOW_PRODUCTION_TOKEN"
 	// EnvOriginRun is the id of the run that this one resumes; unset for a fresh run.
 	EnvOriginRun = "MF_ORIGIN_RUN"
+	// EnvAddress is the IP address or host name under which the other containers of the run reach this one. The tasks of a
+	// gang find each other by it.
+	EnvAddress = "MF_ADDRESS"
+)
+
+// What a value of an EnvParameterPrefix variable may be instead of itself, for engines that cannot carry every text (a
+// template language of their own, a size): the text's bytes in base64 after the one prefix, or the digest (hex SHA-1) of a
+// raw blob of the flow in the datastore that holds them after the other. A text that itself begins with "mf-" + a word +
+// ":" is always written in one of these forms.
+const (
+	ParameterBase64 = "mf-base64:"
+	ParameterBlob   = "mf-blob:"
 )
 
 // InstallArgs is the command line, after the program's name, with which mf-task copies itself to a path: how an init
 // container brings it into the user's image. It makes the folders above the path and sets the mode 0755.
 func InstallArgs(path string) []string { return []string{"install", path} }
+
+// ExitInvocation runs what is to be done when a run has ended: exit hooks and notifications. Backends emit it with Args,
+// mf-task reads it with ParseExitInvocation.
+type ExitInvocation struct {
+	Flow string
+	Run  string
+	// Status is the engine's word for how the run ended, as text because engines fill it in. "Succeeded" is success,
+	// whatever the case; anything else is failure.
+	Status string
+}
+
+// Args returns the command line after the program's name.
+func (e ExitInvocation) Args() []string {
+	return []string{"exit", "--flow", e.Flow, "--run", e.Run, "--status", e.Status}
+}
+
+// ParseExitInvocation reads what Args wrote.
+func ParseExitInvocation(args []string) (e ExitInvocation, err error) {
+	if len(args) == 0 || args[0] != "exit" {
+		return e, errors.New("an exit invocation starts with \"exit\"")
+	}
+	return e, parseOptions("exit", args[1:], map[string]*string{"--flow": &e.Flow, "--run": &e.Run, "--status": &e.Status},
+		"--flow", "--run", "--status")
+}

@@ -2,6 +2,7 @@ package ir
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -66,11 +67,16 @@ type TaskInvocation struct {
 	Run  string
 	Step string
 	// Path is the task's split path, as text because engines fill in a part of it with an expression of theirs, such
-	// as "{{inputs.parameters.path}}". After the engine has done so it is the text form of a SplitPath; its last
-	// index may be a range "3,0..49" (both ends included) that stands for several tasks run in one container.
+	// as "{{inputs.parameters.path}}". After the engine has done so it is the text form of a SplitPath. Its last index may
+	// stand for several tasks run in one container: a range "3,0..49" (both ends included), or a pack "3,7*50", which is
+	// the eighth fifty, 350 to 399, as far as there are splits. A pack spares engines the arithmetic.
 	Path string
-	// Iteration is the round of a recursive step, from 0, as text like Path; empty for other steps.
+	// Iteration is the round of a recursive step, from 0, as text like Path; empty for other steps. Like the last index of
+	// Path it may be a pack "2*10": rounds 20 to 29, one after the other, until one goes on to another step.
 	Iteration string
+	// Pack is given to a step that splits where the splits are run in packs: their size, 2 or more, as text. The step then
+	// leaves the number of packs (OutputPacks) as well, and its split list is one of packs. Empty for none.
+	Pack string
 	// Attempt is the engine's own 0-based counter, as text like Path. The datastore decides what it finally is.
 	Attempt string
 }
@@ -80,6 +86,9 @@ func (t TaskInvocation) Args() []string {
 	args := []string{"run", "--flow", t.Flow, "--run", t.Run, "--step", t.Step, "--path", t.Path}
 	if t.Iteration != "" {
 		args = append(args, "--iteration", t.Iteration)
+	}
+	if t.Pack != "" {
+		args = append(args, "--pack", t.Pack)
 	}
 	return append(args, "--attempt", t.Attempt)
 }
@@ -92,63 +101,118 @@ func ParseTaskInvocation(args []string) (TaskInvocation, error) {
 	}
 	fields := map[string]*string{
 		"--flow": &t.Flow, "--run": &t.Run, "--step": &t.Step, "--path": &t.Path,
-		"--iteration": &t.Iteration, "--attempt": &t.Attempt,
+		"--iteration": &t.Iteration, "--attempt": &t.Attempt, "--pack": &t.Pack,
 	}
-	rest := args[1:]
-	for len(rest) > 0 {
-		name, value, joined := strings.Cut(rest[0], "=")
+	return t, parseOptions("task", args[1:], fields, "--flow", "--run", "--step", "--attempt")
+}
+
+// parseOptions reads "--name value" and "--name=value" into the fields; the required ones must not be empty.
+func parseOptions(kind string, args []string, fields map[string]*string, required ...string) error {
+	for len(args) > 0 {
+		name, value, joined := strings.Cut(args[0], "=")
 		field := fields[name]
 		if field == nil {
-			return t, fmt.Errorf("unknown task option %q", rest[0])
+			return fmt.Errorf("unknown %s option %q", kind, args[0])
 		}
-		rest = rest[1:]
+		args = args[1:]
 		if !joined {
-			if len(rest) == 0 {
-				return t, fmt.Errorf("task option %s needs a value", name)
+			if len(args) == 0 {
+				return fmt.Errorf("%s option %s needs a value", kind, name)
 			}
-			value, rest = rest[0], rest[1:]
+			value, args = args[0], args[1:]
 		}
 		*field = value
 	}
-	for _, name := range []string{"--flow", "--run", "--step", "--attempt"} {
+	for _, name := range required {
 		if *fields[name] == "" {
-			return t, fmt.Errorf("task option %s is missing", name)
+			return fmt.Errorf("%s option %s is missing", kind, name)
 		}
 	}
-	return t, nil
+	return nil
 }
 
-// Paths returns the split paths that the invocation stands for: one, or several where its last index is a range.
-func (t TaskInvocation) Paths() ([]SplitPath, error) {
+// Paths returns the split paths that the invocation stands for: one, or several where its last index is a range or a pack.
+// clip is set for a pack: those of the paths at the end that are beyond the last split do not exist.
+func (t TaskInvocation) Paths() (paths []SplitPath, clip bool, err error) {
 	head, last := "", t.Path
 	if i := strings.LastIndexByte(t.Path, ','); i >= 0 {
 		head, last = t.Path[:i], t.Path[i+1:]
 	}
-	lo, hi, ranged := strings.Cut(last, "..")
-	if !ranged {
+	first, n, clip, err := parseSeveral(last)
+	if err != nil {
+		return nil, false, fmt.Errorf("split path %q: %w", t.Path, err)
+	}
+	if n == 0 {
 		p, err := ParseSplitPath(t.Path)
-		return []SplitPath{p}, err
+		return []SplitPath{p}, false, err
 	}
 	parent, err := ParseSplitPath(head)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	first, err := parseIndex(lo)
+	paths = make([]SplitPath, n)
+	for i := range paths {
+		paths[i] = parent.Child(first + i)
+	}
+	return paths, clip, nil
+}
+
+// Rounds returns the rounds of a recursive step that the invocation stands for, from first, at most n of them. For other
+// steps first is NoIteration and n is 1.
+func (t TaskInvocation) Rounds() (first, n int, err error) {
+	if t.Iteration == "" {
+		return NoIteration, 1, nil
+	}
+	first, n, _, err = parseSeveral(t.Iteration)
+	if err == nil && n == 0 {
+		n = 1
+		first, err = parseIndex(t.Iteration)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("split path %q: %w", t.Path, err)
+		return 0, 0, fmt.Errorf("iteration %q: %w", t.Iteration, err)
 	}
-	end, err := parseIndex(hi)
-	if err != nil {
-		return nil, fmt.Errorf("split path %q: %w", t.Path, err)
+	return first, n, nil
+}
+
+// PackSize returns Pack as a number; 0 for none.
+func (t TaskInvocation) PackSize() (int, error) {
+	if t.Pack == "" {
+		return 0, nil
 	}
-	if end < first || end-first >= MaxPack {
-		return nil, fmt.Errorf("split path %q: a range holds 1 to %d indices", t.Path, MaxPack)
+	n, err := strconv.Atoi(t.Pack)
+	if err != nil || n < 2 || n > MaxPack {
+		return 0, fmt.Errorf("pack %q is not a number from 2 to %d", t.Pack, MaxPack)
 	}
-	paths := make([]SplitPath, 0, end-first+1)
-	for i := first; i <= end; i++ {
-		paths = append(paths, parent.Child(i))
+	return n, nil
+}
+
+// PackIndex returns the text that stands for pack k of the size n, where k may be an expression of an engine's.
+func PackIndex(k string, n int) string { return k + "*" + strconv.Itoa(n) }
+
+// parseSeveral reads a range or a pack. n is 0 for what is neither.
+func parseSeveral(text string) (first, n int, pack bool, err error) {
+	if lo, hi, ok := strings.Cut(text, ".."); ok {
+		end := 0
+		if first, err = parseIndex(lo); err == nil {
+			end, err = parseIndex(hi)
+		}
+		n = end - first + 1
+	} else if which, size, ok := strings.Cut(text, "*"); ok {
+		if first, err = parseIndex(which); err == nil {
+			n, err = parseIndex(size)
+		}
+		pack = true
+		if err == nil && first > math.MaxInt32 {
+			err = fmt.Errorf("%q is more than a foreach can have", which)
+		}
+		first *= n
+	} else {
+		return 0, 0, false, nil
 	}
-	return paths, nil
+	if err == nil && (n < 1 || n > MaxPack) {
+		err = fmt.Errorf("%q stands for none or more than %d", text, MaxPack)
+	}
+	return first, n, pack, err
 }
 
 // MaxPack is the largest number of tasks that one invocation may stand for.
@@ -174,6 +238,8 @@ const (
 const (
 	// OutputSplits: the number of splits of a foreach or the size of a gang, as a decimal number.
 	OutputSplits = "splits"
+	// OutputPacks: the number of packs that hold the splits (TaskInvocation.Pack), as a decimal number.
+	OutputPacks = "packs"
 	// OutputBranch: the step that a switch chose.
 	OutputBranch = "branch"
 )

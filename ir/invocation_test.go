@@ -13,6 +13,7 @@ func TestTaskInvocationRoundTrip(t *testing.T) {
 		{Flow: "F", Run: "1", Step: "start", Attempt: "0"},
 		{Flow: "F", Run: "argo-x-7", Step: "body", Path: "3,0", Attempt: "2"},
 		{Flow: "F", Run: "r", Step: "loop", Path: "1,0..49", Iteration: "12", Attempt: "{{retries}}"},
+		{Flow: "F", Run: "r", Step: "loop", Path: "1,{{item}}*50", Iteration: "2*10", Pack: "50", Attempt: "0"},
 		{Flow: "F", Run: "r=1", Step: "--flow", Path: "{{inputs.parameters.path}}", Iteration: "$(x)", Attempt: "0"},
 	} {
 		got, err := ir.ParseTaskInvocation(want.Args())
@@ -50,16 +51,47 @@ func TestPaths(t *testing.T) {
 		"2,5..7": {{2, 5}, {2, 6}, {2, 7}},
 		"0..1":   {{0}, {1}},
 		"4..4":   {{4}},
+		"2,0*3":  {{2, 0}, {2, 1}, {2, 2}},
+		"7*2":    {{14}, {15}},
 	} {
-		got, err := ir.TaskInvocation{Path: text}.Paths()
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%q: %v, %v, want %v", text, got, err, want)
+		got, clip, err := ir.TaskInvocation{Path: text}.Paths()
+		if err != nil || !reflect.DeepEqual(got, want) || clip != strings.Contains(text, "*") {
+			t.Errorf("%q: %v, %v, %v, want %v", text, got, clip, err, want)
 		}
 	}
-	for _, text := range []string{"x", "01", "-1", "1,", ",1", "2..1", "0..100000", "1..2,3", "..", "1..", "99999999999999999999"} {
-		if got, err := (ir.TaskInvocation{Path: text}).Paths(); err == nil {
+	for _, text := range []string{"x", "01", "-1", "1,", ",1", "2..1", "0..100000", "1..2,3", "..", "1..", "99999999999999999999",
+		"*", "1*", "*2", "1*0", "1*100001", "1*2*3", "1*2,3", "9999999999*2", "0..1*2"} {
+		if got, _, err := (ir.TaskInvocation{Path: text}).Paths(); err == nil {
 			t.Errorf("%q: %v, want an error", text, got)
 		}
+	}
+}
+
+func TestRounds(t *testing.T) {
+	for text, want := range map[string][2]int{"": {ir.NoIteration, 1}, "0": {0, 1}, "12": {12, 1}, "2*10": {20, 10}, "3..4": {3, 2}} {
+		first, n, err := ir.TaskInvocation{Iteration: text}.Rounds()
+		if err != nil || first != want[0] || n != want[1] {
+			t.Errorf("%q: %d, %d, %v, want %v", text, first, n, err, want)
+		}
+	}
+	for _, text := range []string{"x", "-1", "1*", "01"} {
+		if first, n, err := (ir.TaskInvocation{Iteration: text}).Rounds(); err == nil {
+			t.Errorf("%q: %d, %d, want an error", text, first, n)
+		}
+	}
+}
+
+func TestPackSize(t *testing.T) {
+	if n, err := (ir.TaskInvocation{Pack: "50"}).PackSize(); n != 50 || err != nil {
+		t.Error(n, err)
+	}
+	for _, text := range []string{"x", "1", "-3", "100001"} {
+		if n, err := (ir.TaskInvocation{Pack: text}).PackSize(); err == nil {
+			t.Errorf("%q: %d, want an error", text, n)
+		}
+	}
+	if got := ir.PackIndex("{{item}}", 50); got != "{{item}}*50" {
+		t.Error(got)
 	}
 }
 
@@ -84,8 +116,8 @@ func FuzzTaskInvocation(f *testing.F) {
 		} else if err != nil || got != want {
 			t.Errorf("%q: %+v, %v", want.Args(), got, err)
 		}
-		paths, err := want.Paths()
-		if err == nil && len(paths) == 1 && !strings.Contains(path, "..") && paths[0].String() != path {
+		paths, _, err := want.Paths()
+		if err == nil && len(paths) == 1 && !strings.ContainsAny(path, ".*") && paths[0].String() != path {
 			t.Errorf("path %q is read as %v", path, paths[0])
 		}
 	})
@@ -103,4 +135,18 @@ func FuzzParseTaskInvocation(f *testing.F) {
 			t.Errorf("%q: %+v, then %+v (%v)", text, invocation, again, err)
 		}
 	})
+}
+
+func TestExitInvocation(t *testing.T) {
+	want := ir.ExitInvocation{Flow: "F", Run: "argo-{{workflow.name}}", Status: "{{workflow.status}}"}
+	if got, err := ir.ParseExitInvocation(want.Args()); err != nil || got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	for args, text := range map[string]string{
+		"": "starts with", "run": "starts with", "exit --flow F": "--run is missing", "exit --bogus": "unknown exit option",
+	} {
+		if _, err := ir.ParseExitInvocation(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%q: %v, want %q", args, err, text)
+		}
+	}
 }

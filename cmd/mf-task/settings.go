@@ -57,6 +57,7 @@ func variables() []variable {
 		{ir.EnvProductionToken, ""},
 		{ir.EnvRuntime, "dev"},
 		{ir.EnvOriginRun, ""},
+		{ir.EnvAddress, ""},
 		{envPython, defaultPython},
 		{envCache, "a temporary folder"},
 		{envPatience, "10m"},

@@ -33,7 +33,7 @@ type request struct {
 func parseRequest(args []string) (r request, err error) {
 	r.TaskInvocation, err = ir.ParseTaskInvocation(args)
 	if err == nil {
-		r.paths, err = r.Paths()
+		r.paths, _, err = r.Paths()
 	}
 	if err != nil {
 		return r, &tasktool.UsageError{Message: err.Error()}
