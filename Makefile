@@ -1,7 +1,8 @@
 # Targets, one line each: make help
-.PHONY: check build test demo lint golden fuzz bench e2e help cross race setup
+.PHONY: check build image test demo lint golden fuzz bench e2e help cross race setup
 check: lint test ## lint and test (the default)
 build: ; @sh scripts/build.sh ## bin/mf and bin/mf-task, static
+image: ; @sh scripts/image.sh ## the task image for linux/amd64 and linux/arm64 into dist/; scripts/image.sh push REF pushes it
 test: setup ; @sh scripts/test.sh ## all tests, with the real engines' own checks; installs what they need
 demo: build ; @sh scripts/demo.sh ## the main job on two flows: run, fail, fix, resume, compile
 lint: setup ; @sh scripts/lint.sh ## gofmt, vet, golangci-lint, ruff

@@ -1,23 +1,34 @@
 #!/bin/sh
-# Builds static binaries: bin/mf and bin/mf-task for this machine or, with "all", six platforms into dist/.
+# Builds static binaries: bin/mf and bin/mf-task for this machine; with "all" for six platforms into dist/; with "image"
+# those that the task image holds, mf-task for Linux, into dist/.
 set -eu
 cd "$(dirname "$0")/.."
 version=$(git describe --tags --always --dirty 2>/dev/null || echo dev)
 flags="-s -w -X main.version=$version"
-build() { # os arch folder suffix
-	for name in mf mf-task; do
-		CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -ldflags "$flags" -o "$3/$name$4" "./cmd/$name"
+build() { # os arch folder suffix name...
+	os=$1 arch=$2 folder=$3 suffix=$4
+	shift 4
+	for name; do
+		CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -ldflags "$flags" -o "$folder/$name$suffix" "./cmd/$name"
 	done
 }
-if [ "${1:-}" = all ]; then
+case ${1:-} in
+all)
 	for os in linux darwin windows; do
 		for arch in amd64 arm64; do
 			suffix=; [ $os = windows ] && suffix=.exe
-			build $os $arch "dist/$os-$arch" "$suffix"
+			build $os $arch "dist/$os-$arch" "$suffix" mf mf-task
 			echo "dist/$os-$arch"
 		done
 	done
-else
-	build "$(go env GOOS)" "$(go env GOARCH)" bin ""
+	;;
+image)
+	for arch in amd64 arm64; do
+		build linux $arch "dist/linux-$arch" "" mf-task
+	done
+	;;
+*)
+	build "$(go env GOOS)" "$(go env GOARCH)" bin "" mf mf-task
 	echo "bin/mf $version"
-fi
+	;;
+esac

@@ -10,5 +10,6 @@ if [ -n "$unformatted" ]; then
 fi
 go vet ./...
 go tool -modfile=tools/go.mod golangci-lint run ./...
+(cd tools/image && go vet ./... && go tool -modfile=../go.mod golangci-lint run ./...)
 .cache/venv-tools/bin/ruff check sdk/python sdk/python_tests
 .cache/venv-tools/bin/ruff format --check sdk/python
