@@ -59,6 +59,9 @@ type Options struct {
 	PackSteps map[string]int
 	// Origin is the id of the run that the runs of this compile resume; empty for ordinary ones.
 	Origin string
+	// Instance makes this compile one of its own beside the deployment, for a single run: it is appended to the name after a
+	// "-", and nothing that would start runs (schedules, triggers) is emitted. Empty for a deployment.
+	Instance string
 	// Token is Metaflow's production token of the deployment; empty: none. It is no secret: it says whose runs they are.
 	Token string
 	// Tags are the user's tags of every run.
@@ -101,4 +104,11 @@ type Backend interface {
 	// the compiler's checks; Emit still answers a flow that the target cannot run with diagnostics, not with a file
 	// that is wrong. Where the list holds an error there are no files.
 	Emit(f *ir.Flow, opt Options) ([]File, diag.List)
+}
+
+// Deployer is a Backend whose files can be put on a running engine.
+type Deployer interface {
+	Backend
+	// DeployedName returns the name under which the flow is deployed, or the findings that keep it from having one.
+	DeployedName(f *ir.Flow, opt Options) (string, diag.List)
 }

@@ -6,6 +6,8 @@
 package argo
 
 import (
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
@@ -100,7 +102,10 @@ func (b Backend) Emit(f *ir.Flow, opt backends.Options) ([]backends.File, diag.L
 	e := newEmitter(g, opt, b.Settings())
 	e.list = append(e.list, list...)
 	template := e.workflowTemplate()
-	cron := e.cronWorkflow()
+	var cron *wfv1.CronWorkflow
+	if opt.Instance == "" {
+		cron = e.cronWorkflow()
+	}
 	e.checkSize(template)
 	e.list.Sort()
 	if e.list.HasErrors() {

@@ -53,6 +53,9 @@ func newEmitter(g *ir.Graph, opt backends.Options, settings []backends.Setting) 
 	e.project, list = backends.ProjectOf(e.flow, e.opt)
 	e.list = append(e.list, list...)
 	e.name = e.deployedName()
+	if opt.Instance != "" {
+		e.name += "-" + opt.Instance
+	}
 	e.namespace = e.setting(setNamespace)
 	e.pullSecrets = e.opt.ListSetting(settings, setImagePullSecrets)
 	e.taskEnv = backends.TaskEnvironment(e.opt, e.project, map[string]string{ir.EnvOutputs: outputsFolder})

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/backends/registry"
+	"github.com/mf-run/mf/cmd/internal/stores"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
@@ -28,17 +32,22 @@ type compileFlags struct {
 	branch     string
 	production bool
 	set        []string
+	pack       []string
+	tags       []string
+	env        []string
 }
 
 func (f *compileFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.target, "target", "", "what to compile for: "+strings.Join(registry.Targets(), ", "))
-	fs.StringVarP(&f.out, "output", "o", "", "folder to write to, or - for standard output (default: FLOW-TARGET)")
 	fs.StringVar(&f.name, "name", "", "name of the deployment (default: from the flow's)")
 	fs.StringVar(&f.image, "image", "", "container image of steps that name none")
 	fs.IntVar(&f.maxWorkers, "max-workers", 0, "tasks that run at a time (default 100)")
 	fs.StringVar(&f.branch, "branch", "", "branch of the project")
 	fs.BoolVar(&f.production, "production", false, "compile for the project's production branch")
 	fs.StringArrayVar(&f.set, "set", nil, "setting of the target: KEY=VALUE")
+	fs.StringArrayVar(&f.pack, "pack", nil, "splits of a foreach that one container runs: N, or STEP=N for one foreach (its first step) or loop")
+	fs.StringArrayVar(&f.tags, "tag", nil, "tag of every run; may be repeated")
+	fs.StringArrayVar(&f.env, "env", nil, "environment variable of every task: NAME=VALUE")
 	f.flow.register(fs)
 }
 
@@ -50,6 +59,7 @@ func (a *app) compileCommand() *cobra.Command {
 		Args: exactly("FLOW"),
 	}
 	flags.register(cmd.Flags())
+	cmd.Flags().StringVarP(&flags.out, "output", "o", "", "folder to write to, or - for standard output (default: FLOW-TARGET)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.compile(cmd.Context(), args[0], flags)
 	}
@@ -67,64 +77,133 @@ func backendFor(name string) (backends.Backend, error) {
 	return b, nil
 }
 
-func (a *app) compile(ctx context.Context, flowPath string, flags compileFlags) error {
-	arg, err := parseFlowArg(flowPath)
-	if err != nil {
-		return err
-	}
-	backend, err := backendFor(flags.target)
-	if err != nil {
-		return err
-	}
-	c, err := a.loadConfig(arg.dir())
-	if err != nil {
-		return err
-	}
-	features := backend.Features()
-	flow, list, err := a.loadFlow(ctx, c, arg, flags.flow, &features, true)
-	if err != nil {
-		return err
-	}
-	var files []backends.File
-	if flow != nil && !list.HasErrors() {
-		opt, err := a.backendOptions(c, flow, flags)
-		if err != nil {
-			return err
-		}
-		var found diag.List
-		files, found = backend.Emit(flow, opt)
-		list = append(append(list, found...), carriedNotes(flow, false)...)
-		list.Sort()
-	}
-	a.printDiagnostics(arg, list)
-	if flow == nil || list.HasErrors() {
-		return failed
-	}
-	return a.writeFiles(arg, flags, files)
+// compiling is a flow loaded for a target.
+type compiling struct {
+	app     *app
+	arg     flowArg
+	config  *config
+	backend backends.Backend
+	flow    *ir.Flow
+	opt     backends.Options
+	list    diag.List
 }
 
-func (a *app) backendOptions(c *config, flow *ir.Flow, flags compileFlags) (backends.Options, error) {
-	settings, err := pairs("set", flags.set)
+// loadCompiling reads a flow for a target. The flow is nil, or the list has errors, where nothing can be emitted.
+func (a *app) loadCompiling(ctx context.Context, flowPath string, flags compileFlags) (*compiling, error) {
+	k := &compiling{app: a}
+	var err error
+	if k.arg, err = parseFlowArg(flowPath); err != nil {
+		return nil, err
+	}
+	if k.config, err = a.loadConfig(k.arg.dir()); err != nil {
+		return nil, err
+	}
+	if flags.target == "" {
+		flags.target = k.config.get("target")
+	}
+	if k.backend, err = backendFor(flags.target); err != nil {
+		return nil, err
+	}
+	features := k.backend.Features()
+	if k.flow, k.list, err = a.loadFlow(ctx, k.config, k.arg, flags.flow, &features, true); err != nil {
+		return nil, err
+	}
+	if k.flow == nil {
+		return k, nil
+	}
+	k.list = append(k.list, carriedNotes(k.flow, false)...)
+	k.opt, err = a.backendOptions(k.config, flags)
+	return k, err
+}
+
+// emit prints all findings and returns the target's files.
+func (k *compiling) emit() ([]backends.File, error) {
+	list, files := k.list, []backends.File(nil)
+	if k.flow != nil && !list.HasErrors() {
+		var found diag.List
+		files, found = k.backend.Emit(k.flow, k.opt)
+		list = append(append(diag.List{}, list...), found...)
+	}
+	list.Sort()
+	k.app.printDiagnostics(k.arg, list)
+	if k.flow == nil || list.HasErrors() {
+		return nil, failed
+	}
+	return files, nil
+}
+
+func (a *app) compile(ctx context.Context, flowPath string, flags compileFlags) error {
+	k, err := a.loadCompiling(ctx, flowPath, flags)
+	if err != nil {
+		return err
+	}
+	files, err := k.emit()
+	if err != nil {
+		return err
+	}
+	return a.writeFiles(k.arg, k.backend.Features().Target, flags.out, files)
+}
+
+func (a *app) backendOptions(c *config, flags compileFlags) (backends.Options, error) {
+	settings, err := c.targetSettings(flags.set)
 	if err != nil {
 		return backends.Options{}, err
 	}
-	if unknown := registry.CheckSettings(settings); len(unknown) > 0 {
-		return backends.Options{}, usagef("%s; %s", unknown[0].Summary, unknown[0].Detail)
+	opt := backends.Options{
+		Name: flags.name, Image: cmp.Or(flags.image, c.get("image")), TaskImage: c.get("task-image"), MaxWorkers: flags.maxWorkers,
+		Branch: flags.branch, Production: flags.production, User: a.userName(c), Tags: flags.tags,
+		Datastore: c.get("datastore"), ServiceURL: cmp.Or(c.get("service-internal-url"), c.get("service-url")),
+		Version: version, Settings: settings, Env: c.taskStorage(),
 	}
-	image := flags.image
-	if image == "" {
-		image = c.get("image")
+	own, err := pairs("env", flags.env)
+	if err != nil {
+		return opt, err
 	}
-	return backends.Options{
-		Name: flags.name, Image: image, TaskImage: c.get("task-image"), MaxWorkers: flags.maxWorkers,
-		Branch: flags.branch, Production: flags.production, User: a.userName(c),
-		Datastore: c.get("datastore"), ServiceURL: c.get("service-url"), Version: version, Settings: settings,
-	}, nil
+	maps.Copy(opt.Env, own)
+	opt.Pack, opt.PackSteps, err = packs(flags.pack)
+	return opt, err
+}
+
+// taskStorage is what tasks have to be told to reach the datastore, beside its root: nothing that is secret.
+func (c *config) taskStorage() map[string]string {
+	env := map[string]string{}
+	for _, name := range []string{stores.EnvS3Endpoint, stores.EnvGSEndpoint, stores.EnvAzureEndpoint, stores.EnvAzureAccount} {
+		if text := c.env(name); text != "" {
+			env[name] = text
+		}
+	}
+	if text := c.env("METAFLOW_S3_ENDPOINT_URL"); text != "" && env[stores.EnvS3Endpoint] == "" {
+		env[stores.EnvS3Endpoint] = text
+	}
+	return env
+}
+
+// packs reads --pack: N for all foreaches, STEP=N for one.
+func packs(given []string) (all int, steps map[string]int, err error) {
+	for _, text := range given {
+		step, number, named := strings.Cut(text, "=")
+		if !named {
+			number = text
+		}
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 1 || n > ir.MaxPack {
+			return 0, nil, usagef("--pack takes N or STEP=N, N being 1 to %d, not %q", ir.MaxPack, text)
+		}
+		if !named {
+			all = n
+			continue
+		}
+		if steps == nil {
+			steps = map[string]int{}
+		}
+		steps[step] = n
+	}
+	return all, steps, nil
 }
 
 // writeFiles writes the files to the folder, or one after the other to standard output.
-func (a *app) writeFiles(arg flowArg, flags compileFlags, files []backends.File) error {
-	if flags.out == "-" {
+func (a *app) writeFiles(arg flowArg, target, out string, files []backends.File) error {
+	if out == "-" {
 		for i, f := range files {
 			if len(files) > 1 {
 				fmt.Fprintf(a.stdout, "%s# file: %s\n", map[bool]string{true: "", false: "\n"}[i == 0], f.Path)
@@ -135,10 +214,10 @@ func (a *app) writeFiles(arg flowArg, flags compileFlags, files []backends.File)
 		}
 		return nil
 	}
-	dir := flags.out
+	dir := out
 	if dir == "" {
 		base := filepath.Base(arg.path)
-		dir = strings.TrimSuffix(base, filepath.Ext(base)) + "-" + flags.target
+		dir = strings.TrimSuffix(base, filepath.Ext(base)) + "-" + target
 	}
 	for _, f := range files {
 		path := filepath.Join(dir, filepath.FromSlash(f.Path))
@@ -222,7 +301,7 @@ func (a *app) check(ctx context.Context, flowPath, target, format string, flags 
 		return err
 	}
 	if flow != nil && backend != nil && !list.HasErrors() {
-		opt, err := a.backendOptions(c, flow, compileFlags{})
+		opt, err := a.backendOptions(c, compileFlags{})
 		if err != nil {
 			return err
 		}

@@ -39,9 +39,13 @@ var settings = []setting{
 	{"with", "METAFLOW_DEFAULT_DECOSPECS", "", "decorators attached to every step, separated by spaces"},
 	{"image", "METAFLOW_KUBERNETES_CONTAINER_IMAGE", "", "default container image for compiled flows"},
 	{"task-image", "", "", "image that carries mf-task"},
+	{"target", "", "", "target of compile, plan, deploy and the verbs for what is deployed, where --target is not given"},
+	{"kubeconfig", "", "", "file that says how to reach the Kubernetes cluster; default: KUBECONFIG, ~/.kube/config, or the pod's own account"},
+	{"kube-context", "", "", "context of that file; default: its current one"},
 	{"datastore-local", "METAFLOW_DATASTORE_SYSROOT_LOCAL", "", "folder below which .metaflow holds the local datastore; default: home"},
 	{"datastore", "METAFLOW_DATASTORE_SYSROOT_S3", "", "root of the shared datastore: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or azure://CONTAINER/PREFIX"},
 	{"service-url", "METAFLOW_SERVICE_URL", "", "address of the shared metadata service"},
+	{"service-internal-url", "METAFLOW_SERVICE_INTERNAL_URL", "", "address of the metadata service as deployed tasks reach it; default: service-url"},
 	{"service-token", "", "", "token for the metadata service; better kept in the environment than in a file"},
 	{"service-ca", "", "", "file with the certificates that vouch for the metadata service; default: the system's"},
 	{"default-datastore", "METAFLOW_DEFAULT_DATASTORE", "auto", "where runs made here keep artifacts: local, s3, gs, azure, or auto (shared where MF_DATASTORE or mf.yaml names a datastore)"},
@@ -68,6 +72,8 @@ type config struct {
 	// lookup reads the environment, fallback Metaflow's own settings.
 	lookup   func(name string) (string, bool)
 	fallback map[string]string
+	// target holds the settings of targets ("argo.namespace") that are given.
+	target map[string]value
 	// file is the mf.yaml that was read; empty if there is none.
 	file string
 }
@@ -137,6 +143,7 @@ func (a *app) loadConfig(dir string) (*config, error) {
 		}
 		c.values[s.Key] = v
 	}
+	c.target = a.givenTargetSettings(c, fromFile)
 	return c, nil
 }
 
@@ -163,7 +170,7 @@ func (c *config) readFile(dir string) (map[string]string, error) {
 	for _, key := range sortedKeys(raw) {
 		node := raw[key]
 		switch {
-		case !slices.ContainsFunc(settings, func(s setting) bool { return s.Key == key }):
+		case !slices.ContainsFunc(settings, func(s setting) bool { return s.Key == key }) && !isTargetSetting(key):
 			return nil, usagef("%s:%d: unknown setting %q; mf config lists the known ones", path, node.Line, key)
 		case node.Kind != yaml.ScalarNode:
 			return nil, usagef("%s:%d: setting %s takes one value, not a list or a map", path, node.Line, key)

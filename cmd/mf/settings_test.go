@@ -89,3 +89,49 @@ func FuzzSettings(f *testing.F) {
 		}
 	})
 }
+
+// TestTargetSettings resolves a target's setting from everywhere it may stand.
+func TestTargetSettings(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mf.yaml"), []byte("argo.namespace: file\nargo.cpu: 2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		environ, flags []string
+		want           string
+	}{
+		{nil, nil, "file"},
+		{[]string{"METAFLOW_KUBERNETES_NAMESPACE=metaflow"}, nil, "file"},
+		{[]string{"MF_ARGO_NAMESPACE=env"}, nil, "env"},
+		{[]string{"MF_ARGO_NAMESPACE=env"}, []string{"argo.namespace=flag"}, "flag"},
+	} {
+		a := &app{environ: c.environ}
+		config, err := a.loadConfig(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.targetSettings(c.flags)
+		if err != nil || got["argo.namespace"] != c.want || got["argo.cpu"] != "2" {
+			t.Errorf("%v %v: %v, %v", c.environ, c.flags, got, err)
+		}
+	}
+	config, err := (&app{environ: []string{"METAFLOW_KUBERNETES_NAMESPACE=metaflow"}}).loadConfig(t.TempDir())
+	if err != nil || config.target["argo.namespace"].Text != "metaflow" {
+		t.Errorf("%+v, %v", config, err)
+	}
+	if _, err := config.targetSettings([]string{"nothing.known=1"}); err == nil {
+		t.Error("an unknown setting is taken")
+	}
+}
+
+func TestPacks(t *testing.T) {
+	all, steps, err := packs([]string{"50", "score=10"})
+	if err != nil || all != 50 || len(steps) != 1 || steps["score"] != 10 {
+		t.Error(all, steps, err)
+	}
+	for _, bad := range []string{"x", "0", "a=", "a=-1", "100001"} {
+		if _, _, err := packs([]string{bad}); err == nil {
+			t.Errorf("--pack %s is taken", bad)
+		}
+	}
+}

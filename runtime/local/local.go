@@ -31,6 +31,8 @@ type Options struct {
 	// NamedTasks gives tasks the names they have in production (runtime.TaskID) instead of numbers, which a metadata
 	// service wants to mint itself.
 	NamedTasks bool
+	// CloneOnly takes over what can be taken over of the origin, and runs nothing: an engine runs the rest.
+	CloneOnly bool
 }
 
 // The defaults, as in Metaflow.
@@ -183,6 +185,9 @@ func (s *scheduler) begin(ctx context.Context, p *pending) {
 			s.advance(p.task.Step, cloned, false)
 			return
 		}
+	}
+	if s.opt.CloneOnly {
+		return
 	}
 	s.running++
 	s.count.Running++

@@ -68,6 +68,43 @@ func (s *Session) Execute(ctx context.Context) (Report, error) {
 	return report, err
 }
 
+// Prepare readies a run, whose id is Run.ID, for an engine to go on with: it writes the parameters and takes over from
+// Options.Origin what still holds, and runs nothing. A nil Recorder leaves metadata to the engine's tasks.
+func (s *Session) Prepare(ctx context.Context) (Report, error) {
+	r := s.Run
+	params, err := s.parameters(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	r.Sink = nowhere{}
+	var queue *metadata.Queue
+	if s.Recorder != nil {
+		if _, err := s.Recorder.CreateRun(ctx, r.Rows.Run(r.Flow.Name, r.ID)); err != nil {
+			return Report{}, fmt.Errorf("registering the run: %w", err)
+		}
+		queue = metadata.NewQueue(s.Recorder, metadata.QueueOptions{})
+		r.Sink = queue
+	}
+	var report Report
+	if err = s.writeParameters(ctx, params); err == nil {
+		opt := s.Options
+		opt.CloneOnly = true
+		report, err = Execute(ctx, r, opt)
+	}
+	if queue != nil {
+		if closeErr := queue.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("recording metadata: %w", closeErr)
+		}
+	}
+	return report, err
+}
+
+// nowhere drops metadata.
+type nowhere struct{}
+
+// Add implements runtime.Sink.
+func (nowhere) Add(metadata.Batch) error { return nil }
+
 // supervise runs the tasks while a heartbeat goes.
 func (s *Session) supervise(ctx context.Context, row metadata.Run, params map[string]datastore.Artifact) (Report, error) {
 	r := s.Run
