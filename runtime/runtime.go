@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mf-run/mf/datastore"
@@ -197,6 +198,9 @@ type Run struct {
 
 	memo  memo
 	blobs blobCache
+
+	collecting sync.Once
+	collector  *Loader
 }
 
 // warn tells of what did no harm.

@@ -33,7 +33,15 @@ type Options struct {
 	NamedTasks bool
 	// CloneOnly takes over what can be taken over of the origin, and runs nothing: an engine runs the rest.
 	CloneOnly bool
+	// Elsewhere runs the tasks of some steps on other machines; nil for none. With it, tasks are always named.
+	Elsewhere Elsewhere
+	// RecordElsewhere has the scheduler record the metadata of tasks that run elsewhere, where they cannot do so themselves:
+	// metadata is kept on this machine.
+	RecordElsewhere bool
 }
+
+// named reports whether tasks have names.
+func (o *Options) named() bool { return o.NamedTasks || o.Elsewhere != nil }
 
 // The defaults, as in Metaflow.
 const (
@@ -195,7 +203,7 @@ func (s *scheduler) begin(ctx context.Context, p *pending) {
 	s.opt.Observer.Progress(s.count)
 	started := s.run.Now()
 	go func() {
-		out, err := s.run.Execute(ctx, p.task)
+		out, err := s.execute(ctx, p.task)
 		s.events <- func() { s.ended(p, out, err, s.run.Now().Sub(started)) }
 	}()
 }
@@ -273,7 +281,7 @@ func (s *scheduler) enqueue(step string, path ir.SplitPath, iteration int, stack
 	st := s.run.Graph.Step(step)
 	times, _ := st.Retry()
 	id := strconv.Itoa(s.nextID)
-	if s.opt.NamedTasks {
+	if s.opt.named() {
 		id = runtime.TaskID(path, iteration)
 	}
 	task := &runtime.Task{

@@ -112,7 +112,7 @@ func (s *Session) supervise(ctx context.Context, row metadata.Run, params map[st
 		return Report{}, err
 	}
 	// Where others write too, the latest run is nobody's in particular; metadata knows whose is which.
-	if !s.Options.NamedTasks {
+	if s.Heart == nil {
 		if err := r.Store.SetLatestRun(ctx, r.Flow.Name, r.ID); err != nil {
 			return Report{}, fmt.Errorf("noting the latest run: %w", err)
 		}
@@ -265,7 +265,7 @@ const parametersTask = "0"
 func (s *Session) writeParameters(ctx context.Context, params map[string]datastore.Artifact) error {
 	r := s.Run
 	id := parametersTask
-	if s.Options.NamedTasks {
+	if s.Options.named() {
 		id = runtime.ParametersID
 	}
 	return r.WriteParameters(ctx, runtime.ParametersRef(r.Flow.Name, r.ID, id), params)
