@@ -61,8 +61,6 @@ func (Backend) Settings() []backends.Setting {
 
 // Features says what this target can do.
 func (Backend) Features() ir.Features {
-	const local = "Run it locally with mf run."
-	elsewhere := func(why string) ir.Limit { return ir.Limit{Reason: why, WayOut: local} }
 	compute := func(instead string) ir.Limit {
 		return ir.Limit{Reason: "runs every step as a Kubernetes pod", WayOut: instead}
 	}
@@ -70,9 +68,6 @@ func (Backend) Features() ir.Features {
 	return ir.Features{
 		Target: "argo",
 		Missing: map[ir.Feature]ir.Limit{
-			ir.FeatureSwitch:        elsewhere("cannot yet choose between branches"),
-			ir.FeatureRecursion:     elsewhere("cannot yet repeat a step"),
-			ir.FeatureParallel:      elsewhere("cannot yet start a gang of tasks"),
 			ir.FeatureTrigger:       {Reason: "cannot yet listen to events", WayOut: "Remove @trigger and start runs by hand or by @schedule."},
 			ir.FeatureTriggerFinish: {Reason: "cannot yet listen to other flows", WayOut: "Remove @trigger_on_finish and start runs by hand or by @schedule."},
 			ir.FeatureExitHook:      {Reason: "cannot yet call exit hooks", WayOut: "Remove @exit_hook, or do its work in the end step."},

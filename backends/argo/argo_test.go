@@ -149,6 +149,17 @@ func TestValidationRejects(t *testing.T) {
 		{"unknown parameter", "made-parameters", "workflow.parameters.genre", "workflow.parameters.gerne", "gerne"},
 		{"unknown input", "made-foreach", `--path, "{{inputs.parameters.path}}"`, `--path, "{{inputs.parameters.pth}}"`, "pth"},
 		{"bad retry policy", "made-retries", "retryPolicy: Always", "retryPolicy: Sometimes", "Sometimes"},
+		{"choice of no step", "made-switch", "tasks.start.outputs.parameters.branch}}' == 'short'",
+			"tasks.long.outputs.parameters.branch}}' == 'short'", "tasks.long.outputs"},
+		{"choice of no output", "made-switch", "parameters.branch}}' == 'long'", "parameters.brunch}}' == 'long'", "brunch"},
+		{"unknown result", "made-switch", "depends: start.Succeeded", "depends: start.Suceeded", "Suceeded"},
+		{"both kinds of dependency", "made-switch", "depends: start.Succeeded", "dependencies: [start]", "both"},
+		{"loop without round", "made-recursion", "tasks.round.outputs.parameters.branch}}' == 'again'",
+			"tasks.rnd.outputs.parameters.branch}}' == 'again'", "rnd"},
+		{"iteration not passed", "made-recursion", `value: "{{inputs.parameters.iteration}}"`, `value: "{{inputs.parameters.i}}"`,
+			"inputs.parameters.i"},
+		{"attempt not passed", "made-gang-retried", "- name: attempt", "- name: attmpt", "inputs.parameters.attempt"},
+		{"size not passed", "made-gang-retried", `count: "{{inputs.parameters.size}}"`, `count: "{{inputs.parameters.number}}"`, "number"},
 		{"bad name", "made-one-step", "- name: only", "- name: on_ly", "on_ly"},
 		{"no image", "made-linear", "      image: python:3.12-slim\n", "", "image"},
 		{"bad cron", "made-timezone", "30 6 * * 1-5", "30 6 * * 1-9", "malformed"},
@@ -207,8 +218,14 @@ func TestInvocations(t *testing.T) {
 			if ir.NewGraph(c.Flow).PathLen(got.Step) > 0 {
 				want.Path = "{{inputs.parameters.path}}"
 			}
-			if tmpl.RetryStrategy != nil {
+			if c.Flow.Step(got.Step).Recursive() {
+				want.Iteration = "{{inputs.parameters.iteration}}"
+			}
+			switch {
+			case tmpl.RetryStrategy != nil:
 				want.Attempt = "{{retries}}"
+			case tmpl.Inputs.GetParameterByName("attempt") != nil:
+				want.Attempt = "{{inputs.parameters.attempt}}"
 			}
 			if got != want {
 				t.Errorf("%s: template %s: %+v, want %+v", c.Name, tmpl.Name, got, want)

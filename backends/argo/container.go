@@ -71,21 +71,11 @@ func (e *emitter) stepTemplate(s *ir.Step) wfv1.Template {
 	if len(validation.IsValidLabelValue(s.Name)) == 0 {
 		t.Metadata.Labels = map[string]string{labelStep: s.Name}
 	}
-	invocation := ir.TaskInvocation{Flow: e.flow.Name, Run: runID, Step: s.Name, Attempt: "0"}
-	if e.graph.PathLen(s.Name) > 0 {
-		invocation.Path = inputPath
-		t.Inputs.Parameters = []wfv1.Parameter{{Name: pathParameter}}
+	e.invocation(s, &t)
+	if limit := s.Timeout(); limit > 0 || e.tasksPerPod(s) > 1 {
+		t.ActiveDeadlineSeconds = seconds(e.deadline(s))
 	}
-	if t.RetryStrategy = retryStrategy(s); t.RetryStrategy != nil {
-		invocation.Attempt = retryCount
-	}
-	t.Container.Args = invocation.Args()
-	if limit := s.Timeout(); limit > 0 {
-		t.ActiveDeadlineSeconds = seconds(int64((limit + timeoutGrace + time.Second - 1) / time.Second))
-	}
-	if s.Next != nil && s.Next.Kind == ir.Foreach {
-		t.Outputs.Parameters = []wfv1.Parameter{smallOutput(ir.OutputSplits)}
-	}
+	e.outputs(s, &t)
 	if image := backends.ImageOf(s, e.opt); image != e.opt.Image {
 		e.checkText(s.Span, "the image of step "+s.Name, image)
 		t.Container.Image = image
@@ -93,7 +83,76 @@ func (e *emitter) stepTemplate(s *ir.Step) wfv1.Template {
 	e.environment(s, &t)
 	e.resources(s, &t)
 	e.kubernetes(s, &t)
+	e.checkGang(s)
 	return t
+}
+
+// invocation writes the command line, and the parameters and the retry strategy that it speaks of.
+func (e *emitter) invocation(s *ir.Step, t *wfv1.Template) {
+	i := ir.TaskInvocation{Flow: e.flow.Name, Run: runID, Step: s.Name, Attempt: "0"}
+	if e.graph.PathLen(s.Name) > 0 {
+		i.Path = inputPath
+		t.Inputs.Parameters = inputs(pathParameter)
+	}
+	if s.Recursive() {
+		i.Iteration = inputIteration
+		if n := e.packs.Rounds(s.Name); n > 1 {
+			i.Iteration = ir.PackIndex(inputIteration, n)
+		}
+		t.Inputs.Parameters = append(t.Inputs.Parameters, inputs(iterationParameter)...)
+	}
+	if n := e.packs.Splits(s.Name); n > 1 {
+		i.Pack = itoa(n)
+	}
+	switch {
+	case e.retriedTogether(s.Name):
+		i.Attempt = "{{inputs.parameters." + attemptParameter + "}}"
+		t.Inputs.Parameters = append(t.Inputs.Parameters, inputs(attemptParameter)...)
+	case retryStrategy(s) != nil:
+		i.Attempt = retryCount
+		t.RetryStrategy = retryStrategy(s)
+	}
+	t.Container.Args = i.Args()
+}
+
+// tasksPerPod is how many tasks or rounds of the step one pod runs.
+func (e *emitter) tasksPerPod(s *ir.Step) int {
+	return e.packs.Around(s.Name) * e.packs.Rounds(s.Name)
+}
+
+// deadline is how many seconds a pod may live: for each of its tasks as long as it may take, as if they ran one after the
+// other.
+func (e *emitter) deadline(s *ir.Step) int64 {
+	n := int64(e.tasksPerPod(s))
+	limit := s.Timeout()
+	if limit == 0 {
+		return n * backends.DefaultTimeoutSeconds
+	}
+	return n*int64((limit+time.Second-1)/time.Second) + int64(timeoutGrace/time.Second)
+}
+
+// outputs are the small values that decide what runs next. Of a step that may be left out they have a default, without
+// which newer controllers refuse to read them; it stands for no split and for no step.
+func (e *emitter) outputs(s *ir.Step, t *wfv1.Template) {
+	if s.Next == nil {
+		return
+	}
+	name, none := "", "0"
+	switch {
+	case s.Next.Kind == ir.Foreach && e.packs.Splits(s.Name) > 1:
+		name = ir.OutputPacks
+	case s.Next.Kind == ir.Foreach, s.Next.Kind == ir.Parallel:
+		name = ir.OutputSplits
+	case s.Next.Kind == ir.Switch && (s.Recursive() || e.chooses(s.Name)):
+		name, none = ir.OutputBranch, ""
+	default:
+		return
+	}
+	output := smallOutput(name)
+	if e.conditional[s.Name] {
+		output.ValueFrom.Default = wfv1.AnyStringPtr(none)
+	}
+	t.Outputs.Parameters = []wfv1.Parameter{output}
 }
 
 // retryStrategy is nil for a step that is tried once. @catch counts: its further attempts record a failure that the task
@@ -130,6 +189,9 @@ func (e *emitter) environment(s *ir.Step, t *wfv1.Template) {
 	e.list = append(e.list, list...)
 	if d := s.Decorator("environment"); d != nil {
 		t.Container.Env = e.envVars(d.Span, vars)
+	}
+	if e.gangOf(s.Name) != nil {
+		t.Container.Env = append(t.Container.Env, address())
 	}
 	if s.Name != e.graph.Start() {
 		return

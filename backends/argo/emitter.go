@@ -40,6 +40,11 @@ type emitter struct {
 	// steps is each step's template; taken every template's name, with its step's or empty; renamed the templates whose
 	// name is not their step's.
 	steps, taken, renamed map[string]string
+	// loops is the template that repeats a recursive step; conditional the steps that a switch may leave out.
+	loops       map[string]string
+	conditional map[string]bool
+	// packs says how many tasks of a step one container runs.
+	packs backends.Packs
 	// taskEnv is what every container is told.
 	taskEnv []backends.EnvVar
 	// namespace is the one all steps agree on; pullSecrets those of all steps.
@@ -51,6 +56,8 @@ func newEmitter(g *ir.Graph, opt backends.Options, settings []backends.Setting) 
 	e := &emitter{graph: g, flow: g.Flow(), opt: opt.WithDefaults(), settings: settings, renamed: map[string]string{}}
 	var list diag.List
 	e.project, list = backends.ProjectOf(e.flow, e.opt)
+	e.list = append(e.list, list...)
+	e.packs, list = backends.PacksOf(g, e.opt)
 	e.list = append(e.list, list...)
 	e.name = e.deployedName()
 	if opt.Instance != "" {
@@ -78,14 +85,7 @@ func (e *emitter) intSetting(name string) int64 {
 func (e *emitter) workflowTemplate() *wfv1.WorkflowTemplate {
 	e.nameTemplates()
 	entrypoint := e.freeName(e.flow.Name)
-	var templates []wfv1.Template
-	bodies := e.bodies(entrypoint)
-	for i := range bodies {
-		templates = append(templates, e.dagTemplate(&bodies[i]))
-	}
-	for _, s := range e.flow.Steps {
-		templates = append(templates, e.stepTemplate(s))
-	}
+	templates := e.templates(entrypoint)
 	t := &wfv1.WorkflowTemplate{
 		TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "WorkflowTemplate"},
 		Spec: wfv1.WorkflowSpec{
@@ -106,6 +106,33 @@ func (e *emitter) workflowTemplate() *wfv1.WorkflowTemplate {
 	}
 	t.ObjectMeta = e.objectMeta()
 	return t
+}
+
+// templates are those that say what runs after what, and after them one for each step.
+func (e *emitter) templates(entrypoint string) []wfv1.Template {
+	e.nameLoops()
+	e.findConditional()
+	var list, gangs []wfv1.Template
+	bodies := e.bodies(entrypoint)
+	for i := range bodies {
+		b := &bodies[i]
+		list = append(list, e.dagTemplate(b))
+		for _, name := range b.steps {
+			if g := b.groups[name]; g.gang {
+				gangs = append(gangs, e.gangTemplate(b, name, g))
+			}
+		}
+	}
+	list = append(list, gangs...)
+	for _, s := range e.flow.Steps {
+		if s.Recursive() {
+			list = append(list, e.loopTemplate(s))
+		}
+	}
+	for _, s := range e.flow.Steps {
+		list = append(list, e.stepTemplate(s))
+	}
+	return list
 }
 
 // lifetime sets when a run is stopped and what is left of it.

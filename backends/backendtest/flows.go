@@ -116,11 +116,7 @@ func later() []Case {
 	together.Next.Kind, together.Next.NumParallel = ir.Parallel, 4
 	gang := flow("Gang", together, to("train", "gather"), join("gather", "end"), end("end"))
 	decorate(gang, "train", "parallel", nil)
-	return []Case{
-		{Name: "made-switch", Uses: []ir.Feature{ir.FeatureSwitch}, Flow: flow("Choice",
-			choose("start", "mode", "short", "long"), to("short", "end"), to("long", "end"), end("end"))},
-		{Name: "made-recursion", Uses: []ir.Feature{ir.FeatureSwitch, ir.FeatureRecursion}, Flow: flow("Loop",
-			to("start", "again"), choose("again", "more", "again", "end"), end("end"))},
+	return append(choices(), []Case{
 		{Name: "made-gang", Uses: []ir.Feature{ir.FeatureParallel}, Flow: gang},
 		{Name: "made-trigger", Uses: []ir.Feature{ir.FeatureTrigger},
 			Flow: flowDecorated(ir.Decorator{Name: "trigger", Attributes: ir.Attributes{"event": "data_ready"}})},
@@ -128,7 +124,50 @@ func later() []Case {
 			Flow: flowDecorated(ir.Decorator{Name: "trigger_on_finish", Attributes: ir.Attributes{"flow": "Other"}})},
 		{Name: "made-exit-hook", Uses: []ir.Feature{ir.FeatureExitHook},
 			Flow: flowDecorated(ir.Decorator{Name: "exit_hook", Attributes: ir.Attributes{"on_error": []any{"notify"}}})},
+	}...)
+}
+
+// choices are flows that do not run every step: switches and loops, and gangs that are tried again.
+func choices() []Case {
+	retried := flow("RetriedGang", foreach("start", "sizes", "start_gang"), parallel("start_gang", "train"), to("train", "gather"),
+		join("gather", "collect"), join("collect", "end"), end("end"))
+	decorate(retried, "train", "parallel", nil)
+	decorate(retried, "train", "retry", ir.Attributes{"times": int64(2), "minutes_between_retries": int64(1)})
+	decorate(retried, "train", "timeout", ir.Attributes{"hours": int64(2)})
+	caught := flow("CaughtChoice", choose("start", "mode", "loop", "skip"), choose("loop", "more", "loop", "left", "right"),
+		to("left", "meet"), to("right", "meet"), to("skip", "meet"), to("meet", "end"), end("end"))
+	decorate(caught, "loop", "retry", ir.Attributes{"times": int64(1), "minutes_between_retries": 0.5})
+	decorate(caught, "loop", "catch", ir.Attributes{"var": "failure"})
+	decorate(caught, "loop", "timeout", ir.Attributes{"seconds": int64(90)})
+	decorate(caught, "right", "retry", ir.Attributes{"times": int64(3)})
+	return []Case{
+		{Name: "made-switch", Uses: []ir.Feature{ir.FeatureSwitch}, Flow: flow("Choice",
+			choose("start", "mode", "short", "long"), to("short", "end"), to("long", "end"), end("end"))},
+		{Name: "made-recursion", Uses: []ir.Feature{ir.FeatureSwitch, ir.FeatureRecursion}, Flow: flow("Loop",
+			to("start", "again"), choose("again", "more", "again", "end"), end("end"))},
+		{Name: "made-switch-shortcut", Uses: []ir.Feature{ir.FeatureSwitch}, Flow: flow("Shortcut",
+			choose("start", "mode", "check", "work", "end"), choose("check", "needed", "work", "end"), to("work", "end"), end("end"))},
+		{Name: "made-switch-caught", Uses: []ir.Feature{ir.FeatureSwitch, ir.FeatureRecursion, ir.FeatureRetry, ir.FeatureCatch,
+			ir.FeatureTimeout}, Flow: caught},
+		{Name: "made-switch-everything", Uses: []ir.Feature{ir.FeatureSwitch, ir.FeatureRecursion, ir.FeatureForeach,
+			ir.FeatureNestedForeach, ir.FeatureForeachBody, ir.FeatureSplit, ir.FeatureSplitInBody, ir.FeatureParallel},
+			Flow: flow("Everything",
+				choose("start", "mode", "many", "one"), foreach("many", "xs", "look"), choose("look", "kind", "halves", "again", "gang"),
+				split("halves", "left", "right"), to("left", "whole"), choose("right", "deep", "right_a", "right_b"),
+				foreach("right_a", "ys", "leaf"), to("leaf", "leaves"), join("leaves", "whole"), to("right_b", "whole"),
+				join("whole", "out"), choose("again", "more", "again", "out", "late"), to("late", "out"),
+				parallel("gang", "member"), to("member", "met"), join("met", "out"), to("out", "gather"), join("gather", "end"),
+				to("one", "end"), end("end"))},
+		{Name: "made-gang-retried", Uses: []ir.Feature{ir.FeatureParallel, ir.FeatureForeach, ir.FeatureForeachBody, ir.FeatureRetry},
+			Flow: retried},
 	}
+}
+
+// parallel starts a gang whose size the step computes.
+func parallel(name, next string) *ir.Step {
+	s := to(name, next)
+	s.Next.Kind = ir.Parallel
+	return s
 }
 
 func withParameters() *ir.Flow {
