@@ -111,4 +111,8 @@ type Deployer interface {
 	Backend
 	// DeployedName returns the name under which the flow is deployed, or the findings that keep it from having one.
 	DeployedName(f *ir.Flow, opt Options) (string, diag.List)
+	// RunID returns the run's id in datastore and metadata for the engine's own name of the run.
+	RunID(run string) string
+	// Runtime is Metaflow's name of the engine (ir.EnvRuntime).
+	Runtime() string
 }

@@ -134,6 +134,8 @@ type Start struct {
 	Name string
 	// User is who starts it.
 	User string
+	// Owns is set where the deployment is there for this run alone: it is to go when the run's object goes.
+	Owns bool
 }
 
 // Engine is a running engine. Its methods may be called one after the other; they are no transaction. Every error of a

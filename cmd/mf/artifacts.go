@@ -75,6 +75,9 @@ func (a *app) logs(ctx context.Context, path string, flags logsFlags) error {
 		every = followSharedEvery
 	}
 	for {
+		if err := rec.adopt(ctx, p.flow, p.run); err != nil {
+			return err
+		}
 		run, err := rec.meta.Run(ctx, p.flow, p.run)
 		if err != nil {
 			return err

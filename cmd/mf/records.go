@@ -15,7 +15,10 @@ import (
 )
 
 // records are the runs of this folder.
-type records struct{ site }
+type records struct {
+	site
+	now func() time.Time
+}
 
 // openRecords opens the runs of the current folder, or of the nearest one above it that has any.
 func (a *app) openRecords(ctx context.Context, dir string) (*records, error) {
@@ -39,7 +42,7 @@ func (a *app) openRecords(ctx context.Context, dir string) (*records, error) {
 	if err := a.openMeta(ctx, c, p); err != nil {
 		return nil, err
 	}
-	return &records{*p}, nil
+	return &records{*p, a.now}, nil
 }
 
 // pathspec is Flow/run/step/task/artifact; what was not given is empty.
@@ -55,7 +58,7 @@ func (r *records) resolve(ctx context.Context, text string) (pathspec, error) {
 	}
 	if runs, err := r.meta.Runs(ctx, metadata.RunQuery{FlowID: parts[0], Limit: 1}); err != nil {
 		return pathspec{}, err
-	} else if len(runs) == 0 {
+	} else if len(runs) == 0 && !r.storedFlow(ctx, parts) {
 		flow, err := r.flowOf(ctx, parts[0])
 		if err != nil {
 			return pathspec{}, err
@@ -70,6 +73,9 @@ func (r *records) resolve(ctx context.Context, text string) (pathspec, error) {
 		p.run = "latest"
 	}
 	if p.run == "latest" {
+		if err := r.adoptFlow(ctx, p.flow); err != nil {
+			return p, err
+		}
 		runs, err := r.meta.Runs(ctx, metadata.RunQuery{FlowID: p.flow, Limit: 1})
 		if err != nil {
 			return p, err
@@ -78,12 +84,24 @@ func (r *records) resolve(ctx context.Context, text string) (pathspec, error) {
 			p.run = runs[0].RunID
 		}
 	}
+	if err := r.adopt(ctx, p.flow, p.run); err != nil {
+		return p, err
+	}
 	if _, err := r.meta.Run(ctx, p.flow, p.run); errors.Is(err, metadata.ErrNotFound) {
 		return p, &exitError{exitFailed, fmt.Errorf("there is no run %s/%s here; mf runs lists them", p.flow, p.run)}
 	} else if err != nil {
 		return p, err
 	}
 	return p, nil
+}
+
+// storedFlow reports whether a path names a flow that the datastore alone knows.
+func (r *records) storedFlow(ctx context.Context, parts []string) bool {
+	if !r.adopts() {
+		return false
+	}
+	flows, err := r.store.Flows(ctx)
+	return err == nil && slices.Contains(flows, parts[0])
 }
 
 // flowOf finds the flow that a run belongs to.
@@ -96,6 +114,9 @@ func (r *records) flowOf(ctx context.Context, run string) (string, error) {
 		if have.RunID == run || run == "latest" {
 			return have.FlowID, nil
 		}
+	}
+	if flow, err := r.adoptRun(ctx, run); err != nil || flow != "" {
+		return flow, err
 	}
 	return "", &exitError{exitFailed, fmt.Errorf("there is no flow or run %q here; mf runs lists them", run)}
 }
@@ -138,7 +159,9 @@ func runStatus(run metadata.Run, now time.Time) string {
 	if beat := time.Unix(run.LastHeartbeat, 0); beat.After(last) {
 		last = beat
 	}
-	if now.Sub(last) > staleAfter {
+	// A run that an engine made without a metadata service has no heartbeat: all that is known is that it has not ended.
+	unwatched := run.LastHeartbeat == 0 && !numbered(run.RunID)
+	if now.Sub(last) > staleAfter && !unwatched {
 		return "lost"
 	}
 	return string(run.Status)

@@ -126,6 +126,11 @@ func (a *app) listRuns(ctx context.Context, flow, status string, tags []string, 
 		return err
 	}
 	defer rec.close()
+	if flow != "" {
+		if err := rec.adoptFlow(ctx, flow); err != nil {
+			return err
+		}
+	}
 	runs, err := rec.meta.Runs(ctx, metadata.RunQuery{FlowID: flow, Tags: tags})
 	if err != nil {
 		return fmt.Errorf("listing the runs: %w", err)

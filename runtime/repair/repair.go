@@ -31,6 +31,10 @@ type Options struct {
 	Now time.Time
 	// DryRun finds out what is to be added, and adds nothing.
 	DryRun bool
+	// Refresh reads a run that nobody records, as an engine makes them where there is no metadata service: also while it
+	// goes on, and what was found of its status before is found anew. It counts as failed when a task's last attempt has
+	// failed and nothing has happened since for the time of Alive: until then it may be tried again.
+	Refresh bool
 	// User is the owner to note on a run that has to be created, for the datastore does not know; empty for none.
 	User string
 }
@@ -111,7 +115,7 @@ func (r *repair) run(ctx context.Context) error {
 	if err := r.readRow(ctx); err != nil {
 		return err
 	}
-	if r.known && r.row.Status != metadata.Succeeded && r.row.Status != metadata.Failed && r.row.Status != metadata.Interrupted {
+	if r.known && !r.opt.Refresh && r.row.Status != metadata.Succeeded && r.row.Status != metadata.Failed && r.row.Status != metadata.Interrupted {
 		last := max(r.row.TsEpoch, r.row.LastHeartbeat*1000)
 		if age := r.opt.Now.Sub(time.UnixMilli(last)); age < Alive {
 			r.report.Skipped = "it is still running"
@@ -302,7 +306,7 @@ func cloneAttempt(t metadata.TaskRef, user string, at time.Time) metadata.Metada
 
 // setStatus derives how the run ended where metadata does not say.
 func (r *repair) setStatus(ctx context.Context) error {
-	if r.row.Status != "" && r.row.Status != metadata.Running {
+	if r.row.Status != "" && r.row.Status != metadata.Running && !r.opt.Refresh {
 		return nil
 	}
 	status := metadata.Run{FlowID: r.report.Flow, RunID: r.report.Run}
@@ -326,7 +330,10 @@ func (r *repair) setStatus(ctx context.Context) error {
 			status.FinishedMs = max(status.FinishedMs, ended)
 		}
 	}
-	if status.Status == "" {
+	if r.opt.Refresh && status.Status != metadata.Succeeded && r.opt.Now.Sub(r.lastSeen()) < Alive {
+		status.Status, status.FinishedMs, status.Failure = metadata.Running, 0, ""
+	}
+	if status.Status == "" || status.Status == r.row.Status && r.opt.Refresh {
 		return nil
 	}
 	r.change(r.path(), KindStatus, string(status.Status))
@@ -334,6 +341,20 @@ func (r *repair) setStatus(ctx context.Context) error {
 		return nil
 	}
 	return r.rec.UpdateRun(ctx, status)
+}
+
+// lastSeen is when the last attempt began or ended.
+func (r *repair) lastSeen() (last time.Time) {
+	for _, t := range r.tasks {
+		for i := range t.attempts {
+			for _, at := range []time.Time{t.attempts[i].begun, t.attempts[i].ended} {
+				if at.After(last) {
+					last = at
+				}
+			}
+		}
+	}
+	return last
 }
 
 // failure is one line on why a task failed.

@@ -373,3 +373,31 @@ func TestDamage(t *testing.T) {
 	again := w.repair("7", false)
 	w.same(again.Changes, []repair.Change(nil))
 }
+
+// TestRefresh follows a run that an engine makes and nobody records.
+func TestRefresh(t *testing.T) {
+	w := newWorld(t)
+	refresh := func(later time.Duration) metadata.Run {
+		t.Helper()
+		_, err := repair.Run(w.ctx, w.store, w.meta, "F", "argo-f-x7", repair.Options{Now: time.Now().Add(later), Refresh: true})
+		w.ok(err)
+		run, err := w.meta.Run(w.ctx, "F", "argo-f-x7")
+		w.ok(err)
+		return run
+	}
+	graph := pickle.Dict{{Key: "start_step", Value: "begin"}, {Key: "end_step", Value: "finish"}}
+	w.attempt("argo-f-x7", "_parameters", "t-params", 0, map[string]any{"_graph_info": graph})
+	w.attempt("argo-f-x7", "begin", "t", 0, map[string]any{"_task_ok": false})
+	w.same(refresh(0).Status, metadata.Running) // it may be tried again
+	w.same(refresh(2*repair.Alive).Status, metadata.Failed)
+	w.same(w.metadata("argo-f-x7", "begin", "t", "attempt_ok"), []string{"False"})
+	w.attempt("argo-f-x7", "begin", "t", 1, map[string]any{"_task_ok": true})
+	run := refresh(0)
+	w.same([]any{run.Status, run.FinishedMs, run.Failure}, []any{metadata.Running, int64(0), ""})
+	w.same(w.metadata("argo-f-x7", "begin", "t", "attempt_ok"), []string{"False", "True"})
+	w.attempt("argo-f-x7", "finish", "t", 0, map[string]any{"_task_ok": true})
+	run = refresh(0)
+	if run.Status != metadata.Succeeded || run.FinishedMs == 0 {
+		t.Errorf("%+v", run)
+	}
+}
