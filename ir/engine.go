@@ -70,3 +70,7 @@ func ParseExitInvocation(args []string) (e ExitInvocation, err error) {
 	return e, parseOptions("exit", args[1:], map[string]*string{"--flow": &e.Flow, "--run": &e.Run, "--status": &e.Status},
 		"--flow", "--run", "--status")
 }
+
+// EnvMarkLines, if it is not empty, has mf-task say of each line that a step prints which stream it is of
+// (runtime.AppendLine): for a scheduler that reads the container's log, in which both are one.
+const EnvMarkLines = "MF_MARK_LINES"

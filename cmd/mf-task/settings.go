@@ -58,6 +58,7 @@ func variables() []variable {
 		{ir.EnvRuntime, "dev"},
 		{ir.EnvOriginRun, ""},
 		{ir.EnvAddress, ""},
+		{ir.EnvMarkLines, ""},
 		{envPython, defaultPython},
 		{envCache, "a temporary folder"},
 		{envPatience, "10m"},
