@@ -32,6 +32,9 @@ const (
 	// EnvAddress is the IP address or host name under which the other containers of the run reach this one. The tasks of a
 	// gang find each other by it.
 	EnvAddress = "MF_ADDRESS"
+	// EnvPackWorkers is how many tasks of a pack run at a time, 1 or more. Unset means as many as the container has CPUs: its
+	// limit where it has one, else those of the machine, which may be more than it has asked for.
+	EnvPackWorkers = "MF_PACK_WORKERS"
 )
 
 // What a value of an EnvParameterPrefix variable may be instead of itself, for engines that cannot carry every text (a
