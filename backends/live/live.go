@@ -112,6 +112,8 @@ type Run struct {
 	Message string `json:"message,omitempty"`
 	// Steps are in the order in which they began; only Status fills them in.
 	Steps []Step `json:"steps,omitempty"`
+	// Notes are what Status could not find out, one sentence each, such as for want of a permission.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Step is how the tasks of one step stand.

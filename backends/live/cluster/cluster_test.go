@@ -89,7 +89,7 @@ func TestExplain(t *testing.T) {
 	}{
 		"forbidden": {
 			apierrors.NewForbidden(jobs, "", errors.New(`User "ann" cannot create resource "jobs" in API group "batch" in the namespace "ml"`)),
-			live.ErrDenied, "permission denied: ann may not create jobs.batch in namespace ml",
+			live.ErrDenied, `permission denied: ann may not create jobs.batch in namespace ml; a Role there with {apiGroups: ["batch"], resources: ["jobs"], verbs: ["create"]}`,
 		},
 		"quota": {
 			apierrors.NewForbidden(jobs, "x", errors.New("exceeded quota: small, requested: count/jobs.batch=1")), nil, "exceeded quota",

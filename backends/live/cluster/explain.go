@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,7 +46,9 @@ func (c *Cluster) Explain(r Request, err error) error {
 		// Not a missing permission: a quota or an admission rule.
 		return fmt.Errorf("the cluster refuses to %s %s: %w", r, where, err)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w: %s may not %s %s %s", live.ErrDenied, who(err), r.Verb, r.Resource, where)
+		verb, resource, group := refused(r, err)
+		return fmt.Errorf("%w: %s may not %s %s %s; a Role there with {apiGroups: [%q], resources: [%q], verbs: [%q]}, bound to it, grants that",
+			live.ErrDenied, who(err), verb, strings.TrimSuffix(resource+"."+group, "."), where, group, resource, verb)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%w: %s does not accept the credentials of the kubeconfig", live.ErrDenied, c.Server)
 	case apierrors.IsNotFound(err) && r.Name != "":
@@ -65,6 +68,19 @@ func who(err error) string {
 		return name
 	}
 	return "this account"
+}
+
+// denial is how the server words a missing permission.
+var denial = regexp.MustCompile(`cannot (\w+) resource "([^"]+)" in API group "([^"]*)"`)
+
+// refused is the permission that is missing, which need not be the one for the verb asked with: an apply that would make
+// an object needs create as well.
+func refused(r Request, err error) (verb, resource, group string) {
+	if m := denial.FindStringSubmatch(err.Error()); m != nil {
+		return m[1], m[2], m[3]
+	}
+	resource, group, _ = strings.Cut(r.Resource, ".")
+	return r.Verb, resource, group
 }
 
 // Unreachable reports whether an error says that nobody answered, or that the server is overloaded or starting: the same

@@ -1,0 +1,154 @@
+package argolive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mf-run/mf/backends/live"
+)
+
+// Apply puts the deployment there. Every object has passed the API server's judgement before the first is changed; where
+// one fails after all, those before it are put back.
+func (e *Engine) Apply(ctx context.Context, d live.Deployment) (live.Plan, error) {
+	p, steps, err := e.plan(ctx, d)
+	if err != nil {
+		return p, err
+	}
+	for i, s := range steps {
+		if err := e.applyStep(ctx, s); err != nil {
+			return p, e.undo(ctx, steps[:i], s, err)
+		}
+	}
+	return p, nil
+}
+
+func (e *Engine) applyStep(ctx context.Context, s step) error {
+	if s.remove {
+		return e.api.remove(ctx, s.kind, s.name(), false)
+	}
+	now, err := e.api.apply(ctx, s.kind, s.object, false)
+	if err != nil || s.before == nil {
+		return err
+	}
+	// What others added, and an apply therefore leaves alone.
+	patch := map[string]any{}
+	for _, field := range now.content() {
+		is, _ := now[field].(map[string]any)
+		shall, _ := s.stored[field].(map[string]any)
+		if sub := mergePatch(is, shall); sub != nil {
+			patch[field] = sub
+		}
+	}
+	if len(patch) == 0 {
+		return nil
+	}
+	patch["metadata"] = map[string]any{"resourceVersion": now.text("resourceVersion")}
+	_, err = e.api.merge(ctx, s.kind, s.name(), patch)
+	return err
+}
+
+// undoTime bounds how long putting back may take, also after an interrupt.
+const undoTime = 30 * time.Second
+
+// undo puts back what was changed before a failure, and the failed object itself where that was changed in part. It
+// returns the failure, with what stands.
+func (e *Engine) undo(ctx context.Context, done []step, failed step, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	err := fmt.Errorf("applying %s: %w", failed.title(), cause)
+	var back []string
+	for _, s := range append([]step{failed}, reversed(done)...) {
+		changed, problem := e.putBack(ctx, s)
+		switch {
+		case problem != nil:
+			err = errors.Join(err, fmt.Errorf("%s stands as this deploy left it, for it could not be put back: %w", s.title(), problem))
+		case changed:
+			back = append(back, s.title())
+		}
+	}
+	if len(back) > 0 {
+		return fmt.Errorf("%w\nput back as before: %s", err, strings.Join(back, ", "))
+	}
+	return err
+}
+
+func reversed(list []step) []step {
+	var r []step
+	for i := len(list) - 1; i >= 0; i-- {
+		r = append(r, list[i])
+	}
+	return r
+}
+
+// putBack makes one object what it was before the deploy. It reports whether there was anything to do.
+func (e *Engine) putBack(ctx context.Context, s step) (bool, error) {
+	now, err := e.api.read(ctx, s.kind, s.name())
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case s.before == nil && now == nil:
+		return false, nil
+	case s.before == nil:
+		return true, e.api.remove(ctx, s.kind, s.name(), false)
+	case now == nil:
+		again := s.before.clone()
+		for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"} {
+			delete(again.metadata(), field)
+		}
+		_, err := e.api.create(ctx, s.kind, again)
+		return true, err
+	case now.text("resourceVersion") == s.before.text("resourceVersion"):
+		return false, nil
+	}
+	again := s.before.clone()
+	again.metadata()["resourceVersion"] = now.text("resourceVersion")
+	return true, e.api.replace(ctx, s.kind, again)
+}
+
+// Delete removes a deployment: what starts runs first, then the template that runs refer to.
+func (e *Engine) Delete(ctx context.Context, deployment string) ([]string, error) {
+	if err := e.installed(ctx); err != nil {
+		return nil, err
+	}
+	template, err := e.template(ctx, deployment)
+	if err != nil && !errors.Is(err, live.ErrNotFound) {
+		return nil, err
+	}
+	missing := err
+	items, _, err := e.starters(ctx, deployment)
+	if err != nil {
+		return nil, err
+	}
+	if template != nil {
+		items = append(items, item{workflowTemplates, template})
+	}
+	if len(items) == 0 {
+		return nil, missing
+	}
+	var removed []string
+	for _, it := range items {
+		if err := e.api.remove(ctx, it.kind, it.name(), false); err != nil {
+			return removed, err
+		}
+		removed = append(removed, it.title())
+	}
+	return removed, nil
+}
+
+// template is the WorkflowTemplate of a deployment, which mf made. Errors: live.ErrNotFound, live.ErrNotOurs.
+func (e *Engine) template(ctx context.Context, deployment string) (object, error) {
+	o, err := e.api.read(ctx, workflowTemplates, deployment)
+	switch {
+	case err != nil:
+		return nil, err
+	case o == nil:
+		return nil, fmt.Errorf("deployment %s in namespace %s: %w", deployment, e.cluster.Namespace, live.ErrNotFound)
+	case !o.ours():
+		return nil, notOurs(o)
+	}
+	return o, nil
+}
