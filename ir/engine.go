@@ -32,6 +32,9 @@ const (
 	// EnvAddress is the IP address or host name under which the other containers of the run reach this one. The tasks of a
 	// gang find each other by it.
 	EnvAddress = "MF_ADDRESS"
+	// EnvPackWorkers is how many tasks of a pack run at a time, 1 or more. Unset means as many as the container has CPUs: its
+	// limit where it has one, else those of the machine, which may be more than it has asked for.
+	EnvPackWorkers = "MF_PACK_WORKERS"
 )
 
 // What a value of an EnvParameterPrefix variable may be instead of itself, for engines that cannot carry every text (a
@@ -70,3 +73,7 @@ func ParseExitInvocation(args []string) (e ExitInvocation, err error) {
 	return e, parseOptions("exit", args[1:], map[string]*string{"--flow": &e.Flow, "--run": &e.Run, "--status": &e.Status},
 		"--flow", "--run", "--status")
 }
+
+// EnvMarkLines, if it is not empty, has mf-task say of each line that a step prints which stream it is of
+// (runtime.AppendLine): for a scheduler that reads the container's log, in which both are one.
+const EnvMarkLines = "MF_MARK_LINES"

@@ -140,10 +140,17 @@ func (t *Task) Invocation() ir.TaskInvocation {
 // as its source.
 const lineMark = "mf>"
 
+// messageSource stands in for the stream of a message of the runtime's own, which goes to stderr.
+const messageSource = "message"
+
 // AppendLine appends a line that a task printed in the form in which a container prints it for a scheduler: unlike a
 // container's own output it says which stream the line is of. The text holds no newline.
 func AppendLine(b []byte, l Line) []byte {
-	return datastore.AppendLogLine(append(b, lineMark...), l.Time, string(l.Stream), []byte(l.Text))
+	source := string(l.Stream)
+	if l.Message {
+		source = messageSource
+	}
+	return datastore.AppendLogLine(append(b, lineMark...), l.Time, source, []byte(l.Text))
 }
 
 // ParseLine reads what AppendLine wrote, with or without the newline. ok is false for any other line, which is the
@@ -151,8 +158,12 @@ func AppendLine(b []byte, l Line) []byte {
 func ParseLine(text string) (l Line, ok bool) {
 	if rest, marked := strings.CutPrefix(text, lineMark); marked {
 		line, whole := datastore.ParseLogLine([]byte(rest))
-		if stream := datastore.Stream(line.Source); whole && (stream == datastore.Stdout || stream == datastore.Stderr) {
-			return Line{Stream: stream, Time: line.Time, Text: line.Text}, true
+		l = Line{Stream: datastore.Stream(line.Source), Time: line.Time, Text: line.Text}
+		if line.Source == messageSource {
+			l.Stream, l.Message = datastore.Stderr, true
+		}
+		if whole && (l.Stream == datastore.Stdout || l.Stream == datastore.Stderr) {
+			return l, true
 		}
 	}
 	return Line{Stream: datastore.Stderr, Text: strings.TrimSuffix(text, "\n"), Message: true}, false

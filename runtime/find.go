@@ -22,7 +22,7 @@ func (i *Invocation) task(ctx context.Context, loader *Loader, s *ir.Step, path 
 	case s.Name == i.Run.Flow.Start && iteration <= 0:
 		return t, nil
 	case iteration > 0:
-		in, err := f.at(s.Name, path, iteration-1)
+		in, err := f.round(s.Name, path, iteration-1)
 		if err != nil {
 			return nil, err
 		}
@@ -30,7 +30,7 @@ func (i *Invocation) task(ctx context.Context, loader *Loader, s *ir.Step, path 
 	case s.Join:
 		return t, f.join(t)
 	case first:
-		in, err := f.last(split, path.Parent(), s.Name)
+		in, err := i.splitting.read(f, split, path.Parent())
 		if err != nil {
 			return nil, err
 		}
@@ -83,9 +83,13 @@ func (f finder) follow(t *Task, in *Result) (err error) {
 	return err
 }
 
+func (f finder) ref(step string, path ir.SplitPath, iteration int) datastore.TaskRef {
+	return datastore.TaskRef{Flow: f.run.Flow.Name, Run: f.run.ID, Step: step, Task: TaskID(path, iteration)}
+}
+
 // at reads one task; an error if it has not succeeded.
 func (f finder) at(step string, path ir.SplitPath, iteration int) (*Result, error) {
-	ref := datastore.TaskRef{Flow: f.run.Flow.Name, Run: f.run.ID, Step: step, Task: TaskID(path, iteration)}
+	ref := f.ref(step, path, iteration)
 	res, err := f.loader.loadAt(f.ctx, ref, path, iteration)
 	if err == nil && res == nil {
 		err = fmt.Errorf("%s has not succeeded: %w", ref, datastore.ErrNotFound)
@@ -98,12 +102,61 @@ func (f finder) last(step string, path ir.SplitPath, next string) (*Result, erro
 	if !f.run.Graph.Step(step).Recursive() {
 		return f.at(step, path, ir.NoIteration)
 	}
-	for k := 0; ; k++ {
-		res, err := f.at(step, path, k)
-		if err != nil || wentTo(res, next) {
-			return res, err
+	res, err := f.lastRound(step, path)
+	if err == nil && !wentTo(res, next) {
+		err = fmt.Errorf("%s has not gone on to %s: %w", res.Ref, next, datastore.ErrNotFound)
+	}
+	return res, err
+}
+
+// lastRound reads the last round of a recursive step that has succeeded. Rounds succeed one after the other and the first
+// that goes on elsewhere is the last, so that a few of them say which it is: looking ahead by more and more, then between.
+func (f finder) lastRound(step string, path ir.SplitPath) (*Result, error) {
+	last, err := f.at(step, path, 0)
+	missing := 0 // a round that has not succeeded; 0 while none is known
+	for ahead := 1; err == nil && wentTo(last, step); {
+		k := last.Iteration + ahead
+		if missing > 0 {
+			k = (last.Iteration + missing) / 2
+		}
+		if k == last.Iteration {
+			break
+		}
+		res, roundErr := f.at(step, path, k)
+		switch {
+		case errors.Is(roundErr, datastore.ErrNotFound):
+			missing = k
+		case roundErr != nil:
+			err = roundErr
+		default:
+			last, ahead = res, 2*ahead
 		}
 	}
+	return last, err
+}
+
+// leftError is that there is no such round, for an earlier one left the loop.
+type leftError struct{ with *Result }
+
+// Error implements error.
+func (e *leftError) Error() string {
+	return fmt.Sprintf("%s left the loop for %v", e.with.Ref, e.with.Next.Targets)
+}
+
+// round reads a round that another is to follow; a *leftError where an earlier one left the loop.
+func (f finder) round(step string, path ir.SplitPath, k int) (*Result, error) {
+	res, err := f.at(step, path, k)
+	if errors.Is(err, datastore.ErrNotFound) {
+		last, lastErr := f.lastRound(step, path)
+		if lastErr != nil || wentTo(last, step) {
+			return nil, errors.Join(err, lastErr)
+		}
+		res, err = last, nil
+	}
+	if err == nil && !wentTo(res, step) {
+		return nil, &leftError{res}
+	}
+	return res, err
 }
 
 func wentTo(res *Result, next string) bool {
@@ -175,9 +228,7 @@ func (f finder) enter(t *Task, in *Result) error {
 	if index < len(in.Next.Values) {
 		frame.Value, frame.HasValue = in.Next.Values[index], true
 	}
-	if err := f.follow(t, in); err != nil {
-		return err
-	}
-	t.Stack = append(slices.Clip(t.Stack), frame)
+	t.Inputs = []*Result{in}
+	t.Stack = append(slices.Clip(in.Stack), frame)
 	return nil
 }

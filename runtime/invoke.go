@@ -1,13 +1,9 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,14 +29,8 @@ type Invocation struct {
 	Ready func(*Task)
 
 	mu sync.Mutex // guards Run.Parameters
-}
 
-// Outputs says where a task leaves its small outputs; empty fields are nowhere.
-type Outputs struct {
-	// Folder receives one file each (ir.EnvOutputs), File all as a JSON object (ir.EnvOutputsFile).
-	Folder, File string
-	// SplitList is a key of the datastore that receives the indices of the splits (ir.EnvSplitList).
-	SplitList string
+	splitting splitting
 }
 
 // TaskID is the id of a task in production: a pure function of its split path and iteration, and no number. Within a
@@ -62,9 +52,9 @@ func TaskID(path ir.SplitPath, iteration int) string {
 // ParametersID is the id of the _parameters task where tasks have names.
 const ParametersID = "t-params"
 
-// Execute runs one task and leaves its small outputs. A task that has succeeded before is not run again: its outputs are
-// left once more. The attempt is the engine's count; where that number is taken the next free one is used. It may be
-// called concurrently.
+// Execute runs one task. A task that has succeeded before is not run again, nor is a round of a loop that has been left
+// before. The attempt is the engine's count; where that number is taken the next free one is used. It may be called
+// concurrently.
 func (i *Invocation) Execute(ctx context.Context, step string, path ir.SplitPath, iteration, attempt int) (Outcome, error) {
 	r := i.Run
 	s := r.Graph.Step(step)
@@ -77,21 +67,16 @@ func (i *Invocation) Execute(ctx context.Context, step string, path ir.SplitPath
 	if s.Recursive() && iteration == ir.NoIteration {
 		iteration = 0
 	}
-	loader := NewLoader(r.Store, r.Flow.Name)
-	loader.expect(r.Flow)
+	loader := i.splitting.common(r).child()
 	ref := datastore.TaskRef{Flow: r.Flow.Name, Run: r.ID, Step: step, Task: TaskID(path, iteration)}
 	task, done, err := i.prepare(ctx, loader, s, ref, path, iteration, attempt)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if done != nil {
-		return Outcome{Result: done}, i.leave(ctx, s, done)
+		return Outcome{Result: done}, nil
 	}
-	out, err := r.Execute(ctx, task)
-	if err != nil || out.Result == nil {
-		return out, err
-	}
-	return out, i.leave(context.WithoutCancel(ctx), s, out.Result)
+	return r.Execute(ctx, task)
 }
 
 // prepare finds out what the task starts from, or what it has come to before. It asks for everything at once, since each
@@ -121,6 +106,9 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 		if done != nil {
 			return nil, done, nil
 		}
+	}
+	if left := (*leftError)(nil); errors.As(inputsErr, &left) {
+		return nil, left.with, nil
 	}
 	if err := errors.Join(inputsErr, paramsErr); err != nil {
 		return nil, nil, fmt.Errorf("finding the inputs of %s: %w", ref, err)
@@ -222,64 +210,4 @@ func (r *Run) recordParameters(ctx context.Context, ref datastore.TaskRef, arts 
 		return fmt.Errorf("writing the parameters: %w", err)
 	}
 	return r.Sink.Add(r.Rows.ParametersTask(metadata.TaskRef(ref), r.Flow.Start, r.Flow.End, ArtifactRefs(arts), now))
-}
-
-// leave writes the small outputs for the engine.
-func (i *Invocation) leave(ctx context.Context, s *ir.Step, res *Result) error {
-	if s.Next == nil || res.Next == nil {
-		return nil
-	}
-	outputs := map[string]any{}
-	switch s.Next.Kind {
-	case ir.Foreach, ir.Parallel:
-		outputs[ir.OutputSplits] = res.Next.Splits
-		if err := i.leaveList(ctx, res.Next.Splits); err != nil {
-			return fmt.Errorf("leaving the list of splits: %w", err)
-		}
-	case ir.Switch:
-		outputs[ir.OutputBranch] = res.Next.Targets[0]
-	}
-	if err := i.leaveFiles(outputs); err != nil {
-		return fmt.Errorf("leaving outputs for the engine: %w", err)
-	}
-	return nil
-}
-
-func (i *Invocation) leaveList(ctx context.Context, splits int) error {
-	if i.Outputs.SplitList == "" {
-		return nil
-	}
-	indices := make([]int, splits)
-	for n := range indices {
-		indices[n] = n
-	}
-	data, err := json.Marshal(indices)
-	if err != nil {
-		return err
-	}
-	return i.Run.Store.Backend().Put(ctx, i.Outputs.SplitList, bytes.NewReader(data), datastore.PutOptions{})
-}
-
-func (i *Invocation) leaveFiles(outputs map[string]any) error {
-	if folder := i.Outputs.Folder; folder != "" {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return err
-		}
-		for name, value := range outputs {
-			if err := os.WriteFile(filepath.Join(folder, name), fmt.Append(nil, value), 0o644); err != nil {
-				return err
-			}
-		}
-	}
-	if i.Outputs.File == "" {
-		return nil
-	}
-	data, err := json.Marshal(outputs)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(i.Outputs.File), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(i.Outputs.File, data, 0o644)
 }

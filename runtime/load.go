@@ -18,6 +18,8 @@ type Loader struct {
 	store *datastore.Store
 	flow  string
 
+	parent *Loader // whose values count too; nil for none
+
 	mu    sync.Mutex
 	known map[string]any // decoded small values by digest: most tasks share them
 }
@@ -25,6 +27,21 @@ type Loader struct {
 // NewLoader returns a loader for one flow.
 func NewLoader(store *datastore.Store, flow string) *Loader {
 	return &Loader{store: store, flow: flow, known: maps.Clone(commonValues())}
+}
+
+// child returns a loader that knows what l knows and keeps for itself what it reads: when it is gone, so is that.
+func (l *Loader) child() *Loader {
+	return &Loader{store: l.store, flow: l.flow, parent: l, known: map[string]any{}}
+}
+
+// decoded returns a value that was decoded before.
+func (l *Loader) decoded(digest string) (v any, ok bool) {
+	for ; l != nil && !ok; l = l.parent {
+		l.mu.Lock()
+		v, ok = l.known[digest]
+		l.mu.Unlock()
+	}
+	return v, ok
 }
 
 // commonValues are values that the runtime itself writes for nearly every task, by the digest of their pickle, so that
@@ -335,17 +352,15 @@ func (l *Loader) value(ctx context.Context, res *Result, name string) (any, erro
 	if !ok {
 		return nil, nil
 	}
-	l.mu.Lock()
-	v, ok := l.known[art.Digest]
-	l.mu.Unlock()
-	if ok {
+	if v, ok := l.decoded(art.Digest); ok {
 		return v, nil
 	}
 	data, err := l.store.Load(ctx, l.flow, art.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("artifact %s: %w", name, err)
 	}
-	if v, err = pickle.Unmarshal(data); err != nil {
+	v, err := pickle.Unmarshal(data)
+	if err != nil {
 		return nil, fmt.Errorf("artifact %s: %w", name, err)
 	}
 	l.mu.Lock()

@@ -85,7 +85,7 @@ func (w *work) newRun() (*runtime.Run, error) {
 		User: w.set.user, Namespace: w.set.namespace(), Tags: w.set.tags, Project: project,
 		TempDir: w.tmp, Dir: w.set.code, Environ: w.environ, TaskEnv: w.withReader(w.taskEnv()),
 		Contained: true, Warn: func(message string) { w.warn("%s", message) }, MaxLogSize: w.set.maxLog,
-		Output: w.output, Now: w.now, Grace: w.set.grace, Abort: w.abort,
+		Output: w.outputOf(w.env(ir.EnvMarkLines) != ""), Now: w.now, Grace: w.set.grace, Abort: w.abort,
 		Rows: metadata.Env{
 			User: w.set.user, Runtime: w.set.runtime, ProductionToken: w.set.token, MetaflowVersion: runtime.MetaflowVersion, Tags: w.set.tags,
 			DsType: backend.Type(), DsRoot: backend.Root(), OriginRun: w.set.origin, ScriptName: filepath.Base(w.flow.Source.File),
@@ -150,7 +150,18 @@ func (w *work) linkTaskTool(r *runtime.Run) error {
 	return nil
 }
 
-// output repeats what a step prints, for the engine's own log.
+// outputOf returns what repeats what a step prints, for the engine's own log or, marked, for a scheduler.
+func (p *program) outputOf(marked bool) func(runtime.Line) {
+	if !marked {
+		return p.output
+	}
+	return func(l runtime.Line) {
+		p.printing.Lock()
+		defer p.printing.Unlock()
+		_, _ = p.stdout.Write(runtime.AppendLine(nil, l))
+	}
+}
+
 func (p *program) output(l runtime.Line) {
 	w := p.stdout
 	if l.Stream == datastore.Stderr {

@@ -58,6 +58,8 @@ func variables() []variable {
 		{ir.EnvRuntime, "dev"},
 		{ir.EnvOriginRun, ""},
 		{ir.EnvAddress, ""},
+		{ir.EnvMarkLines, ""},
+		{ir.EnvPackWorkers, "the number of CPUs that the container may use"},
 		{envPython, defaultPython},
 		{envCache, "a temporary folder"},
 		{envPatience, "10m"},
@@ -96,6 +98,7 @@ type settings struct {
 	patience           time.Duration // 0 for the default, below zero for none
 	grace              time.Duration
 	maxLog             int64
+	workers            int // how many tasks of a pack run at a time; 0 for the default
 }
 
 func (p *program) settings() (s settings, err error) {
@@ -125,6 +128,11 @@ func (p *program) settings() (s settings, err error) {
 	if text := p.env(envGrace); text != "" {
 		if s.grace, err = parseTime(envGrace, text); err != nil {
 			return s, err
+		}
+	}
+	if text := p.env(ir.EnvPackWorkers); text != "" {
+		if s.workers, err = strconv.Atoi(text); err != nil || s.workers < 1 {
+			return s, fmt.Errorf("%s=%q is not a number of tasks (1, 2, 3 …)", ir.EnvPackWorkers, text)
 		}
 	}
 	if text := p.env(envMaxLogSize); text != "" {

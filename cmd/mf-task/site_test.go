@@ -145,11 +145,17 @@ type task struct {
 // start starts the program for a task, with more of an environment.
 func (s *site) start(step, path string, attempt int, more ...string) *task {
 	s.t.Helper()
+	return s.invoke(ir.TaskInvocation{Step: step, Path: path, Attempt: strconv.Itoa(attempt)}, more...)
+}
+
+// invoke starts the program for an invocation, whose flow and run are the site's.
+func (s *site) invoke(inv ir.TaskInvocation, more ...string) *task {
+	s.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	inv := ir.TaskInvocation{Flow: s.flow.Name, Run: "prod-1", Step: step, Path: path, Attempt: strconv.Itoa(attempt)}
+	inv.Flow, inv.Run = s.flow.Name, "prod-1"
 	t := &task{Cmd: exec.Command(self, inv.Args()...), t: s.t, ended: make(chan struct{})}
 	t.Env = append(slices.Clone(s.env), more...)
 	t.Dir = s.t.TempDir()

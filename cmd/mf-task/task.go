@@ -26,23 +26,29 @@ func (noMetadata) Add(metadata.Batch) error { return nil }
 // request is what the command line asks for.
 type request struct {
 	ir.TaskInvocation
-	paths              []ir.SplitPath
-	iteration, attempt int
+	paths []ir.SplitPath
+	// clip: the paths are those of a pack, of which the last may not exist.
+	clip bool
+	// round is the first of as many rounds; ir.NoIteration and 1 for a step that does not loop.
+	round, rounds int
+	// pack is the size of the packs in which splits are run; 0 for none.
+	pack    int
+	attempt int
 }
 
 func parseRequest(args []string) (r request, err error) {
 	r.TaskInvocation, err = ir.ParseTaskInvocation(args)
 	if err == nil {
-		r.paths, _, err = r.Paths()
+		r.paths, r.clip, err = r.Paths()
+	}
+	if err == nil {
+		r.round, r.rounds, err = r.Rounds()
+	}
+	if err == nil {
+		r.pack, err = r.PackSize()
 	}
 	if err != nil {
 		return r, &tasktool.UsageError{Message: err.Error()}
-	}
-	r.iteration = ir.NoIteration
-	if r.Iteration != "" {
-		if r.iteration, err = strconv.Atoi(r.Iteration); err != nil || r.iteration < 0 {
-			return r, &tasktool.UsageError{Message: fmt.Sprintf("--iteration %q is not a round (0, 1, 2 …)", r.Iteration)}
-		}
 	}
 	if r.attempt, err = strconv.Atoi(r.Attempt); err != nil || r.attempt < 0 {
 		return r, &tasktool.UsageError{Message: fmt.Sprintf("--attempt %q is not an attempt (0, 1, 2 …)", r.Attempt)}
@@ -101,48 +107,36 @@ type work struct {
 	tracker *tracker
 }
 
-// executeAll runs the tasks side by side, as many at a time as there are CPUs.
-func (w *work) executeAll(ctx context.Context) error {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, cpus())
-	errs := make([]error, len(w.req.paths))
-	for n, path := range w.req.paths {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			errs[n] = w.execute(ctx, path)
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-// execute runs one task and says what that means for the run.
-func (w *work) execute(ctx context.Context, path ir.SplitPath) error {
-	out, err := w.invoked.Execute(ctx, w.req.Step, path, w.req.iteration, w.req.attempt)
+// execute runs one task and says what that means for the run. The result is nil exactly where there is an error.
+func (w *work) execute(ctx context.Context, path ir.SplitPath, round int) (*runtime.Result, error) {
+	out, err := w.invoked.Execute(ctx, w.req.Step, path, round, w.req.attempt)
 	if w.tracker != nil {
-		w.tracker.ended(w.taskRef(path))
+		w.tracker.ended(w.taskRef(path, round))
 	}
-	at := w.req.Step
-	if len(path) > 0 {
-		at += "[" + path.String() + "]"
-	}
+	at := w.name(path)
 	switch {
 	case err != nil:
 		w.failed(ctx.Err() != nil, at+": "+err.Error())
-		return err
+		return nil, err
 	case out.Result == nil:
 		w.failed(out.Failure.Stopped, at+": "+out.Failure.Summary())
 		w.warn("step %s failed: %s", at, out.Failure.Summary())
-		return errFailed
+		return nil, errFailed
 	case w.req.Step == w.flow.End && w.tracker != nil && out.Result.Next == nil:
 		w.tracker.decide(metadata.Succeeded, "")
 	}
-	return nil
+	return out.Result, nil
 }
 
-func (w *work) taskRef(path ir.SplitPath) metadata.TaskRef {
-	iteration := w.req.iteration
+// name names a task for people, such as "work[3,0]".
+func (w *work) name(path ir.SplitPath) string {
+	if len(path) == 0 {
+		return w.req.Step
+	}
+	return w.req.Step + "[" + path.String() + "]"
+}
+
+func (w *work) taskRef(path ir.SplitPath, iteration int) metadata.TaskRef {
 	if step := w.invoked.Run.Graph.Step(w.req.Step); step != nil && step.Recursive() {
 		iteration = max(iteration, 0)
 	}
@@ -200,6 +194,7 @@ func (w *work) open(ctx context.Context) error {
 	}
 	w.invoked = &runtime.Invocation{Run: r, Given: given, Outputs: runtime.Outputs{
 		Folder: w.env(ir.EnvOutputs), File: w.env(ir.EnvOutputsFile), SplitList: w.env(ir.EnvSplitList),
+		Pack: w.req.pack,
 	}}
 	pythonKnown := sync.OnceFunc(func() {
 		if w.python != nil {

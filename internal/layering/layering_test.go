@@ -107,7 +107,7 @@ func siblings(pkg, ours string) bool {
 		}
 		a, _, _ = strings.Cut(a, "/")
 		b, _, _ = strings.Cut(b, "/")
-		shared := map[string]bool{"live": true, "pickle": true, "passes": true, "tables": true, "token": true, "transfer": true}
+		shared := map[string]bool{"live": true, "pod": true, "pickle": true, "passes": true, "tables": true, "token": true, "transfer": true}
 		return a != b && a != "registry" && !shared[b]
 	}
 	return false

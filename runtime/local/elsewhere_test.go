@@ -348,6 +348,7 @@ func TestLinesOfAContainer(t *testing.T) {
 		{Stream: datastore.Stdout, Time: now, Text: "hello"},
 		{Stream: datastore.Stderr, Time: now, Text: "mf>[MFLOG|0|"},
 		{Stream: datastore.Stderr, Time: now},
+		{Stream: datastore.Stderr, Time: now, Text: "Traceback", Message: true},
 	} {
 		got, ok := runtime.ParseLine(string(runtime.AppendLine(nil, want)))
 		if !ok || got != want {
