@@ -17,8 +17,8 @@ func skipArtifact(name string, random []string) bool {
 	return name == "_configs_processed" || slices.Contains(random, name)
 }
 
-// same reports every difference between two runs of a flow, as the real client reads them.
-func same(t *testing.T, ours, theirs view, random ...string) {
+// sameView reports every difference between two runs of a flow, as the real client reads them.
+func sameView(t *testing.T, ours, theirs view, random ...string) {
 	t.Helper()
 	for key, want := range theirs.Tasks {
 		got, ok := ours.Tasks[key]
@@ -117,7 +117,7 @@ func TestCorpus(t *testing.T) {
 		if b.theirs.Run == "" {
 			continue
 		}
-		t.Run("compare/"+b.name, func(t *testing.T) { same(t, views[b.ours], views[b.theirs], b.random...) })
+		t.Run("compare/"+b.name, func(t *testing.T) { sameView(t, views[b.ours], views[b.theirs], b.random...) })
 	}
 }
 
@@ -163,7 +163,7 @@ func compareRuns(t *testing.T, source, file string, random ...string) {
 	flow := flowName(t, ours)
 	our, their := runRef{ours.dir, flow, ourRun}, runRef{theirs.dir, flow, theirRun}
 	views := readRuns(t, []runRef{our, their})
-	same(t, views[our], views[their], random...)
+	sameView(t, views[our], views[their], random...)
 }
 
 // flowName is the name of the only flow that was run in a place.

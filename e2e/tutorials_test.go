@@ -37,7 +37,7 @@ func TestTutorials(t *testing.T) {
 		theirs.metaflow("stats.py")
 		redux := filepath.Join(dir, "03-playlist-redux", "playlist.py")
 		ourRun, theirRun := ours.mf("run", redux), theirs.metaflow(redux)
-		same(t, ours.client("PlayListFlow", ourRun), theirs.client("PlayListFlow", theirRun), "bonus", "movies", "playlist")
+		sameView(t, ours.client("PlayListFlow", ourRun), theirs.client("PlayListFlow", theirRun), "bonus", "movies", "playlist")
 	})
 	t.Run("03 beside 02, with nothing set", func(t *testing.T) {
 		p := newPlace(t, dir)
