@@ -70,7 +70,7 @@ func (a *attempt) fallback() *Failure {
 func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	r, t := a.run, a.task
 	out := Outcome{Failure: a.failure, Usage: a.usage}
-	ok := a.failure == nil || (a.caught() && (!a.failure.Crashed || t.fallback()))
+	ok := a.failure == nil || (t.refused == nil && a.caught() && (!a.failure.Crashed || t.fallback()))
 	if ok && a.failure != nil {
 		a.taken = a.staticTransition()
 	}
@@ -129,6 +129,8 @@ func (a *attempt) staticTransition() *Taken {
 // constants alone for a join.
 func (a *attempt) inherited() map[string]datastore.Artifact {
 	switch {
+	case a.task.refused != nil:
+		return nil
 	case len(a.task.Inputs) == 0:
 		return a.run.Parameters.Artifacts
 	case !a.task.Step.Join:

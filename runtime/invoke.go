@@ -20,8 +20,8 @@ import (
 type Invocation struct {
 	// Run is what the tasks share. Parameters may be nil: the start task makes them, the others read them.
 	Run *Run
-	// Given holds the texts of the parameters for the start task, by variable name.
-	Given map[string]string
+	// Given returns the texts of the parameters, by variable name. It is asked by a start task that makes them.
+	Given func(ctx context.Context) (map[string]string, error)
 	// Outputs is where the small outputs go.
 	Outputs Outputs
 	// Ready is called, if it is set, with each task that is about to run, ahead of all that is recorded: it may fill in what
@@ -121,6 +121,11 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 		i.Ready(task)
 	}
 	task.before, err = i.parameters(ctx, s.Name)
+	var badStart *StartError
+	var badParameter *ParameterError
+	if errors.As(err, &badStart) || errors.As(err, &badParameter) {
+		task.refused, err = err, nil
+	}
 	return task, nil, err
 }
 
@@ -178,10 +183,14 @@ func (i *Invocation) parameters(ctx context.Context, step string) (recorded func
 	if step != r.Flow.Start {
 		return nil, fmt.Errorf("run %s has no parameters: its start step has not run", r.ID)
 	}
-	if err := CheckParameters(r.Flow, i.Given); err != nil {
+	given, err := i.Given(ctx)
+	if err != nil {
 		return nil, err
 	}
-	arts, err := r.MakeParameters(ctx, i.Given)
+	if err := CheckParameters(r.Flow, given); err != nil {
+		return nil, err
+	}
+	arts, err := r.MakeParameters(ctx, given)
 	if err != nil {
 		return nil, err
 	}

@@ -3,10 +3,13 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mf-run/mf/datastore"
 	"github.com/mf-run/mf/datastore/pickle"
@@ -34,6 +37,9 @@ func CheckParameters(flow *ir.Flow, given map[string]string) error {
 	for i := range flow.Parameters {
 		p := &flow.Parameters[i]
 		text, ok := given[p.Name]
+		if !utf8.ValidString(text) {
+			return &ParameterError{p, "its value is not text in UTF-8; bytes go into a file, or in base64"}
+		}
 		if !ok {
 			if p.Required && p.Default == nil && p.DefaultFunc == "" {
 				return &ParameterError{p, fmt.Sprintf("it is required; give it as --%s VALUE", p.Option)}
@@ -265,8 +271,12 @@ func (r *Run) parameterFailure(end *ending) error {
 }
 
 // GivenFromEnv reads what an engine or a caller passed by environment: EnvParameterPrefix + name, text for string and
-// file parameters, JSON text for others. Empty text for a parameter that EnvOptionalParameters lists means not given.
-func GivenFromEnv(flow *ir.Flow, environ []string) (map[string]string, error) {
+// file parameters, JSON text for others, in any of the forms of ir.EncodeParameter. Empty text for a parameter that
+// EnvOptionalParameters lists means not given. blob reads a raw blob of the flow; nil where there is no datastore to read from.
+func GivenFromEnv(flow *ir.Flow, environ []string, blob func(digest string) ([]byte, error)) (map[string]string, error) {
+	if blob == nil {
+		blob = func(string) ([]byte, error) { return nil, errors.New("there is no datastore here to read it from") }
+	}
 	given := map[string]string{}
 	optional := map[string]bool{}
 	for _, kv := range environ {
@@ -286,6 +296,10 @@ func GivenFromEnv(flow *ir.Flow, environ []string) (map[string]string, error) {
 		if p == nil || value == "" && optional[name] {
 			continue
 		}
+		value, err := ir.DecodeParameter(value, blob)
+		if err != nil {
+			return nil, &ParameterError{p, fmt.Sprintf("%s cannot be read: %v", key, err)}
+		}
 		if p.Type != ir.StringType && p.Type != ir.FileType && p.Type != ir.JSONType {
 			var v any
 			if err := json.Unmarshal([]byte(value), &v); err != nil {
@@ -299,4 +313,20 @@ func GivenFromEnv(flow *ir.Flow, environ []string) (map[string]string, error) {
 		given[name] = value
 	}
 	return given, nil
+}
+
+// ParameterBlobs reads the values of parameters that were kept in the datastore.
+func ParameterBlobs(ctx context.Context, store *datastore.Store, flow string) func(digest string) ([]byte, error) {
+	return func(digest string) ([]byte, error) {
+		body, err := store.Open(ctx, flow, digest)
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		data, err := io.ReadAll(io.LimitReader(body, ir.MaxParameter+1))
+		if err == nil && len(data) > ir.MaxParameter {
+			err = ir.ErrParameterTooLarge
+		}
+		return data, err
+	}
 }

@@ -87,6 +87,9 @@ type Task struct {
 	Gang *Gang
 	// before is waited for ahead of the task's own record; nil for nothing.
 	before func() error
+	// refused is why the run's parameters cannot be made, a *StartError or a *ParameterError; nil for all is well. The attempt
+	// does nothing but record it.
+	refused error
 }
 
 // fallback reports whether the attempt only records, under @catch, that all of the step's own attempts crashed.
@@ -220,6 +223,8 @@ func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 	a.openLogs(ctx)
 	var err error
 	switch {
+	case t.refused != nil:
+		a.refuse(t.refused)
 	case t.fallback():
 		a.failure = a.fallback()
 	case t.Step.Command != nil:

@@ -1,6 +1,9 @@
 package runtime
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // MetaflowVersion is the version of Metaflow that readers of our runs are told to assume: its formats are the ones we
 // write.
@@ -25,4 +28,15 @@ func (a *attempt) notStarted(e *StartError) {
 	}
 	a.note("%s", e.Message)
 	a.failure = &Failure{Type: "mf.NotStarted", Message: e.Message, Crashed: true}
+}
+
+// refuse makes a failure of the step of what kept the run's parameters from being made.
+func (a *attempt) refuse(err error) {
+	var start *StartError
+	if errors.As(err, &start) {
+		a.notStarted(start)
+		return
+	}
+	a.note("%s", err)
+	a.failure = &Failure{Type: "mf.BadParameter", Message: err.Error()}
 }

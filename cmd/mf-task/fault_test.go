@@ -289,13 +289,18 @@ if __name__ == "__main__":
     Leaving()
 `
 
-// TestFlowEndsItsProcess records what a flow printed that ends its process while it is loaded.
+// TestFlowEndsItsProcess records what a flow printed that ends its process while it is loaded, of the first step too.
 func TestFlowEndsItsProcess(t *testing.T) {
 	s := deploy(t, testserver.NewBucket(t), "flow.py", leavingFlow)
-	s.run(0, "start", "", 0)
-	s.run(exitFailed, "end", "", 0, "LEAVE=1")
-	log := s.log("end", "t", 0)
-	if !strings.Contains(log, "no licence for this machine") || !strings.Contains(log, "while it was loaded") {
-		t.Errorf("log %q", log)
+	for _, step := range []string{"start", "end"} {
+		s.run(exitFailed, step, "", 0, "LEAVE=1")
+		log := s.log(step, "t", 0)
+		if !strings.Contains(log, "no licence for this machine") || !strings.Contains(log, "while it was loaded") {
+			t.Errorf("log of %s: %q", step, log)
+		}
+		if state := s.state(step, "t"); state.Status != "failed" {
+			t.Errorf("%s stands at %+v", step, state)
+		}
+		s.run(0, step, "", 1)
 	}
 }

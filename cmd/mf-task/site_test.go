@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"net/http/httptest"
@@ -54,6 +55,7 @@ type site struct {
 	flow   *ir.Flow
 	store  *datastore.Store
 	digest string
+	id     string // the run's id; prod-1 if empty
 	// requests are those that went to the datastore, as "METHOD path?query"; they are counted where count was called.
 	requests *recorder
 }
@@ -155,7 +157,7 @@ func (s *site) invoke(inv ir.TaskInvocation, more ...string) *task {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	inv.Flow, inv.Run = s.flow.Name, "prod-1"
+	inv.Flow, inv.Run = s.flow.Name, s.runID()
 	t := &task{Cmd: exec.Command(self, inv.Args()...), t: s.t, ended: make(chan struct{})}
 	t.Env = append(slices.Clone(s.env), more...)
 	t.Dir = s.t.TempDir()
@@ -203,8 +205,10 @@ func (s *site) run(want int, step, path string, attempt int, more ...string) *ta
 }
 
 func (s *site) ref(step, task string) datastore.TaskRef {
-	return datastore.TaskRef{Flow: s.flow.Name, Run: "prod-1", Step: step, Task: task}
+	return datastore.TaskRef{Flow: s.flow.Name, Run: s.runID(), Step: step, Task: task}
 }
+
+func (s *site) runID() string { return cmp.Or(s.id, "prod-1") }
 
 // state reads how a task stands.
 func (s *site) state(step, task string) runtime.State {

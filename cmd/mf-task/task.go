@@ -171,10 +171,6 @@ func (w *work) open(ctx context.Context) error {
 	if err := w.readFlow(ctx); err != nil {
 		return err
 	}
-	given, err := runtime.GivenFromEnv(w.flow, w.environ)
-	if err != nil {
-		return err
-	}
 	r, err := w.newRun()
 	if err != nil {
 		return err
@@ -191,6 +187,9 @@ func (w *work) open(ctx context.Context) error {
 			return fmt.Errorf("opening the metadata service (%s): %w", ir.EnvServiceURL, err)
 		}
 		w.track(client, r)
+	}
+	given := func(ctx context.Context) (map[string]string, error) {
+		return runtime.GivenFromEnv(w.flow, w.environ, runtime.ParameterBlobs(ctx, w.store, w.flow.Name))
 	}
 	w.invoked = &runtime.Invocation{Run: r, Given: given, Outputs: runtime.Outputs{
 		Folder: w.env(ir.EnvOutputs), File: w.env(ir.EnvOutputsFile), SplitList: w.env(ir.EnvSplitList),

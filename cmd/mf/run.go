@@ -296,7 +296,7 @@ func parameterHelp(p *ir.Parameter) string {
 
 // environmentParameters reads MF_PARAM_NAME, and Metaflow's METAFLOW_RUN_NAME.
 func (s *session) environmentParameters() (map[string]string, error) {
-	given, err := runtime.GivenFromEnv(s.flow, s.app.environ)
+	given, err := runtime.GivenFromEnv(s.flow, s.app.environ, nil)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
