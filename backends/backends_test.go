@@ -3,6 +3,7 @@ package backends_test
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mf-run/mf/backends"
@@ -98,10 +99,13 @@ func TestProjectOf(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	opt := backends.Options{Env: map[string]string{"REGION": "eu", "MF_DATASTORE": "mine"}, Datastore: "s3://b/mf", Package: "abc"}
-	task := backends.TaskEnvironment(opt, &backends.Project{Branch: "prod"}, map[string]string{"MF_ENGINE_OUTPUTS": "/out"})
+	opt := backends.Options{Env: map[string]string{"REGION": "eu", "MF_DATASTORE": "mine"}, Datastore: "s3://b/mf", Package: "abc",
+		User: "ann", Tags: []string{"a", "b, c"}, Token: "f-0-abcd", Origin: "argo-f-x"}
+	task := backends.TaskEnvironment(opt, &backends.Project{Branch: "prod"}, "argo-workflows", map[string]string{"MF_ENGINE_OUTPUTS": "/out"})
 	want := []backends.EnvVar{{"MF_BRANCH", "prod"}, {"MF_DATASTORE", "s3://b/mf"}, {"MF_ENGINE_OUTPUTS", "/out"},
-		{"MF_PACKAGE", "abc"}, {"REGION", "eu"}}
+		{"METAFLOW_PRODUCTION_TOKEN", "f-0-abcd"}, {"MF_ORIGIN_RUN", "argo-f-x"}, {"MF_PACKAGE", "abc"}, {"MF_RUNTIME", "argo-workflows"},
+		{"MF_TAGS", `["a","b, c"]`}, {"MF_USER", "ann"}, {"REGION", "eu"}}
+	slices.SortFunc(want, func(a, b backends.EnvVar) int { return strings.Compare(a.Name, b.Name) })
 	if !slices.Equal(task, want) {
 		t.Errorf("%v", task)
 	}
@@ -113,6 +117,33 @@ func TestEnvironment(t *testing.T) {
 	}
 	if len(list) != 1 || list[0].Code != "reserved-environment" || list[0].Span.Line != 3 {
 		t.Errorf("%v", list)
+	}
+}
+
+// TestNobody: what is not known is not said.
+func TestNobody(t *testing.T) {
+	for _, v := range backends.TaskEnvironment(backends.Options{}.WithDefaults(), nil, "airflow", nil) {
+		if v.Name != "MF_DATASTORE" && v.Name != "MF_RUNTIME" {
+			t.Errorf("%s=%s", v.Name, v.Value)
+		}
+	}
+}
+
+// TestSecrets: nothing that holds a secret is taken for the files of a target.
+func TestSecrets(t *testing.T) {
+	for _, opt := range []backends.Options{
+		{Env: map[string]string{"MF_SERVICE_TOKEN": "hush"}}, {Env: map[string]string{"AWS_SECRET_ACCESS_KEY": "hush"}},
+		{ServiceURL: "https://me:hush@metadata"}, {Datastore: "s3://me:hush@bucket"},
+	} {
+		l := backends.CheckOptions(opt)
+		if len(l) != 1 || l[0].Code != "secret-in-environment" || strings.Contains(l.Error(), "hush") {
+			t.Errorf("%+v: %v", opt, l)
+		}
+	}
+	s := &ir.Step{Name: "s", Decorators: []ir.Decorator{{Name: "environment", Attributes: ir.Attributes{
+		"vars": map[string]any{"AWS_SESSION_TOKEN": "hush"}}}}}
+	if vars, l := backends.StepEnvironment(s, nil, backends.Options{}); len(vars) != 1 || len(l) != 1 || l.HasErrors() {
+		t.Errorf("%v, %v", vars, l)
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/mf-run/mf/ir"
 )
 
+// unknownUser stands for whoever compiles where that is not said.
+const unknownUser = "unknown"
+
 // WithDefaults returns the options with every empty field that has a default filled in.
 func (o Options) WithDefaults() Options {
 	o.Version = cmp.Or(o.Version, "dev")
@@ -18,7 +21,7 @@ func (o Options) WithDefaults() Options {
 	o.TaskImage = cmp.Or(o.TaskImage, DefaultTaskImage+":"+o.Version)
 	o.MaxWorkers = cmp.Or(o.MaxWorkers, DefaultMaxWorkers)
 	o.Datastore = cmp.Or(o.Datastore, DefaultDatastore)
-	o.User = cmp.Or(o.User, "unknown")
+	o.User = cmp.Or(o.User, unknownUser)
 	return o
 }
 
@@ -88,7 +91,7 @@ func CheckSettings(opt Options, known []Setting) diag.List {
 
 // CheckOptions reports what is wrong or doubtful in the options themselves, for any target that runs elsewhere.
 func CheckOptions(opt Options) diag.List {
-	var l diag.List
+	l := checkSecrets(opt)
 	if opt.MaxWorkers < 0 {
 		l = append(l, diag.Errorf(diag.Span{}, "bad-option", "max-workers is %d; it must be 1 or more", opt.MaxWorkers))
 	}

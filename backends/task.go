@@ -2,6 +2,7 @@ package backends
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -16,9 +17,9 @@ func ImageOf(s *ir.Step, opt Options) string { return cmp.Or(s.Image(), opt.Imag
 type EnvVar struct{ Name, Value string }
 
 // TaskEnvironment returns what every container of a run is told, sorted by name: the options' Env, over it what tells
-// mf-task where things are and which branch of its project (nil without @project) this is, over it own, the target's
-// additions (nil for none).
-func TaskEnvironment(opt Options, project *Project, own map[string]string) []EnvVar {
+// mf-task where things are, whose run this is and which branch of its project (nil without @project), over it own, the
+// target's additions (nil for none). runtime is Metaflow's name of the engine; empty for a run that is scheduled here.
+func TaskEnvironment(opt Options, project *Project, runtime string, own map[string]string) []EnvVar {
 	env := map[string]string{}
 	maps.Copy(env, opt.Env)
 	env[ir.EnvDatastore] = opt.Datastore
@@ -31,9 +32,29 @@ func TaskEnvironment(opt Options, project *Project, own map[string]string) []Env
 	if project != nil {
 		env[ir.EnvBranch] = project.Branch
 	}
+	if runtime != "" {
+		env[ir.EnvRuntime] = runtime
+	}
+	if KnownUser(opt) {
+		env[ir.EnvUser] = opt.User
+	}
+	if len(opt.Tags) > 0 {
+		// Texts always have a JSON form.
+		tags, _ := json.Marshal(opt.Tags)
+		env[ir.EnvTags] = string(tags)
+	}
+	if opt.Token != "" {
+		env[ir.EnvProductionToken] = opt.Token
+	}
+	if opt.Origin != "" {
+		env[ir.EnvOriginRun] = opt.Origin
+	}
 	maps.Copy(env, own)
 	return sorted(env)
 }
+
+// KnownUser reports whether the options say who compiles.
+func KnownUser(opt Options) bool { return opt.User != "" && opt.User != unknownUser }
 
 // StepEnvironment returns what @environment adds for one step, sorted by name. A variable that TaskEnvironment sets for
 // mf-task's sake is a user's mistake.
@@ -43,6 +64,13 @@ func StepEnvironment(s *ir.Step, task []EnvVar, opt Options) ([]EnvVar, diag.Lis
 		return nil, nil
 	}
 	var l diag.List
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if IsSecret(name) {
+			l = append(l, diag.Warningf(s.Decorator("environment").Span, "secret-in-environment",
+				"step %s: @environment gives the secret %s, which stands in the target's files for all to read", s.Name, name).
+				WithDetail("Keep it in a secret of the target, and have the step get it from there."))
+		}
+	}
 	for _, v := range task {
 		_, both := env[v.Name]
 		if _, users := opt.Env[v.Name]; both && !users {

@@ -1,4 +1,5 @@
-// Package argo emits a flow for Argo Workflows: a WorkflowTemplate, and a CronWorkflow where the flow has a schedule.
+// Package argo emits a flow for Argo Workflows: a WorkflowTemplate, a CronWorkflow where the flow has a schedule, and a
+// Sensor of Argo Events where it has triggers.
 //
 // Each step is a container template, the flow and each foreach body of several steps a DAG template. A task is told its
 // split path and nothing else: the number of splits is the only value that travels through Argo. What all containers
@@ -34,6 +35,16 @@ const (
 	setTTLFailure       = "argo.ttl-failure"
 	setHardened         = "argo.hardened"
 	setRunAsUser        = "argo.run-as-user"
+	setAutomountToken   = "argo.automount-token"
+	setEventSource      = "argo.event-source"
+	setEventName        = "argo.event-name"
+	setEventBus         = "argo.event-bus"
+	setEventAccount     = "argo.event-service-account"
+	setEventsURL        = "argo.events-url"
+	setNotifyOn         = "argo.notify-on"
+	setNotifySecret     = "argo.notify-secret"
+	setRunURL           = "argo.run-url"
+	setRecordExit       = "argo.record-exit"
 )
 
 // Settings lists the target's own settings.
@@ -56,6 +67,16 @@ func (Backend) Settings() []backends.Setting {
 		{Name: setTTLFailure, Default: "604800", Help: "Seconds until the Workflow object of a failed run is deleted; 0 for never"},
 		{Name: setHardened, Default: "true", Help: "Whether containers lose all capabilities and cannot gain privileges"},
 		{Name: setRunAsUser, Help: "Numeric user that containers run as; empty for the image's"},
+		{Name: setAutomountToken, Default: "false", Help: "Whether every task has the service account's token"},
+		{Name: setEventSource, Default: "argo-events-webhook", Help: "Event source of Argo Events that sensors listen to"},
+		{Name: setEventName, Default: "metaflow-event", Help: "Name that the event source gives its events"},
+		{Name: setEventBus, Default: "default", Help: "Event bus of Argo Events"},
+		{Name: setEventAccount, Default: "operate-workflow-sa", Help: "Service account of sensors, which creates workflows"},
+		{Name: setEventsURL, Help: "URL of the event source, to which the end of a run is published; empty for nowhere"},
+		{Name: setNotifyOn, Help: "When to notify at a run's end: error, success or both; empty for never"},
+		{Name: setNotifySecret, Help: "Kubernetes secret that says whom to notify"},
+		{Name: setRunURL, Help: "URL of a page that shows a run, for notifications; {name}, {namespace}, {run} and {flow} are filled in"},
+		{Name: setRecordExit, Default: "false", Help: "Whether a run's outcome is recorded at its end even where no task could"},
 	}
 }
 
@@ -67,11 +88,6 @@ func (Backend) Features() ir.Features {
 	const kubernetes = "Use @resources or @kubernetes instead."
 	return ir.Features{
 		Target: "argo",
-		Missing: map[ir.Feature]ir.Limit{
-			ir.FeatureTrigger:       {Reason: "cannot yet listen to events", WayOut: "Remove @trigger and start runs by hand or by @schedule."},
-			ir.FeatureTriggerFinish: {Reason: "cannot yet listen to other flows", WayOut: "Remove @trigger_on_finish and start runs by hand or by @schedule."},
-			ir.FeatureExitHook:      {Reason: "cannot yet call exit hooks", WayOut: "Remove @exit_hook, or do its work in the end step."},
-		},
 		Decorators: map[string]ir.Limit{
 			"batch":         compute(kubernetes),
 			"snowpark":      compute(kubernetes),
@@ -84,7 +100,7 @@ func (Backend) Features() ir.Features {
 	}
 }
 
-// Emit returns workflowtemplate.yaml, and cronworkflow.yaml where the flow has a schedule.
+// Emit returns workflowtemplate.yaml, cronworkflow.yaml where the flow has a schedule, and sensor.yaml where events start it.
 func (b Backend) Emit(f *ir.Flow, opt backends.Options) ([]backends.File, diag.List) {
 	g := ir.NewGraph(f)
 	list := append(backends.CheckOptions(opt), backends.CheckSettings(opt, b.Settings())...)
@@ -98,8 +114,9 @@ func (b Backend) Emit(f *ir.Flow, opt backends.Options) ([]backends.File, diag.L
 	e.list = append(e.list, list...)
 	template := e.workflowTemplate()
 	var cron *wfv1.CronWorkflow
+	var sensor *Sensor
 	if opt.Instance == "" {
-		cron = e.cronWorkflow()
+		cron, sensor = e.cronWorkflow(), e.sensor()
 	}
 	e.checkSize(template)
 	e.list.Sort()
@@ -109,6 +126,9 @@ func (b Backend) Emit(f *ir.Flow, opt backends.Options) ([]backends.File, diag.L
 	files := []backends.File{{Path: "workflowtemplate.yaml", Data: e.render(template)}}
 	if cron != nil {
 		files = append(files, backends.File{Path: "cronworkflow.yaml", Data: e.render(cron)})
+	}
+	if sensor != nil {
+		files = append(files, backends.File{Path: "sensor.yaml", Data: e.render(sensor)})
 	}
 	return files, e.list
 }

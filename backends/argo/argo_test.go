@@ -66,6 +66,12 @@ func check(files []backends.File) error {
 		return fmt.Errorf("a run of workflowtemplate.yaml: %w", err)
 	}
 	for _, f := range files[1:] {
+		if f.Path == "sensor.yaml" {
+			if err := checkSensor(f.Data, t); err != nil {
+				return fmt.Errorf("%s: %w", f.Path, err)
+			}
+			continue
+		}
 		if f.Path != "cronworkflow.yaml" {
 			return fmt.Errorf("unexpected file %s", f.Path)
 		}
@@ -207,6 +213,13 @@ func TestInvocations(t *testing.T) {
 		for i := range parsed.Spec.Templates {
 			tmpl := &parsed.Spec.Templates[i]
 			if tmpl.Container == nil {
+				continue
+			}
+			if tmpl.Name == parsed.Spec.OnExit {
+				got, err := ir.ParseExitInvocation(tmpl.Container.Args)
+				if want := (ir.ExitInvocation{Flow: c.Flow.Name, Run: "argo-{{workflow.name}}", Status: "{{workflow.status}}"}); err != nil || got != want {
+					t.Errorf("%s: template %s: %+v, %v", c.Name, tmpl.Name, got, err)
+				}
 				continue
 			}
 			got, err := ir.ParseTaskInvocation(tmpl.Container.Args)

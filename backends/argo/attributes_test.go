@@ -55,6 +55,9 @@ func TestSettings(t *testing.T) {
 		"argo.image-pull-secrets": "regcred", "argo.node-selector": "pool=batch", "argo.cpu": "0.25", "argo.memory": "500",
 		"argo.disk": "0", "argo.workflow-timeout": "3600", "argo.priority": "7", "argo.pod-gc": "Never", "argo.ttl-success": "0",
 		"argo.ttl-failure": "60", "argo.hardened": "false", "argo.run-as-user": "1000",
+		"argo.automount-token": "true", "argo.event-source": "hook", "argo.event-name": "ours", "argo.event-bus": "fast",
+		"argo.event-service-account": "starter", "argo.events-url": "http://events.ml:12000/metaflow", "argo.notify-on": "error",
+		"argo.notify-secret": "pager", "argo.run-url": "https://argo.acme.dev/workflows/{namespace}/{name}", "argo.record-exit": "true",
 	}
 	for _, s := range (argo.Backend{}).Settings() {
 		if values[s.Name] == "" {

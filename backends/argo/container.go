@@ -49,17 +49,17 @@ func (e *emitter) templateDefaults() *wfv1.Template {
 			Image:           e.opt.TaskImage,
 			ImagePullPolicy: pull,
 			Command:         append([]string{backends.TaskProgram}, ir.InstallArgs(taskProgram)...),
-			VolumeMounts:    mount,
+			VolumeMounts:    append(e.tokenMask(), mount...),
 			SecurityContext: e.securityContext(),
 		}}},
 		Container: &corev1.Container{
 			Image:           e.opt.Image,
 			ImagePullPolicy: pull,
 			Command:         []string{taskProgram},
-			Env:             e.envVars(diag.Span{}, e.taskEnv),
+			Env:             append(e.envVars(diag.Span{}, e.taskEnv), e.runEnvironment()...),
 			EnvFrom:         secretsAsEnv(e.opt.ListSetting(e.settings, setSecrets)),
 			Resources:       corev1.ResourceRequirements{Requests: e.defaultRequests()},
-			VolumeMounts:    mount,
+			VolumeMounts:    append(e.defaultTokenMask(), mount...),
 			SecurityContext: e.securityContext(),
 		},
 	}
@@ -84,6 +84,7 @@ func (e *emitter) stepTemplate(s *ir.Step) wfv1.Template {
 	e.resources(s, &t)
 	e.kubernetes(s, &t)
 	e.checkGang(s)
+	e.hideToken(s, &t)
 	return t
 }
 

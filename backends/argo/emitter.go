@@ -8,24 +8,13 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
 
-const (
-	apiVersion = "argoproj.io/v1alpha1"
-
-	labelFlow = "mf.run/flow"
-	labelStep = "mf.run/step"
-	// annotationSteps maps the templates that could not keep their step's name back to it, as JSON.
-	annotationSteps = "mf.run/steps"
-	// annotationProject and annotationBranch are those of @project.
-	annotationProject = "mf.run/project"
-	annotationBranch  = "mf.run/branch"
-)
+const apiVersion = "argoproj.io/v1alpha1"
 
 // emitter holds one compile.
 type emitter struct {
@@ -47,6 +36,9 @@ type emitter struct {
 	packs backends.Packs
 	// taskEnv is what every container is told.
 	taskEnv []backends.EnvVar
+	tokens  tokenPlan
+	// events are those that start runs.
+	events []event
 	// namespace is the one all steps agree on; pullSecrets those of all steps.
 	namespace   string
 	pullSecrets []string
@@ -65,7 +57,9 @@ func newEmitter(g *ir.Graph, opt backends.Options, settings []backends.Setting) 
 	}
 	e.namespace = e.setting(setNamespace)
 	e.pullSecrets = e.opt.ListSetting(settings, setImagePullSecrets)
-	e.taskEnv = backends.TaskEnvironment(e.opt, e.project, map[string]string{ir.EnvOutputs: outputsFolder})
+	e.tokens = e.planTokens()
+	e.events = e.readEvents()
+	e.taskEnv = backends.TaskEnvironment(e.opt, e.project, runtimeName, map[string]string{ir.EnvOutputs: outputsFolder})
 	return e
 }
 
@@ -82,21 +76,36 @@ func (e *emitter) intSetting(name string) int64 {
 	return n
 }
 
+// boolSetting is true or false; false where none is given.
+func (e *emitter) boolSetting(name string) bool {
+	text := e.setting(name)
+	if text != "true" && text != "false" && text != "" {
+		e.errorf(diag.Span{}, "bad-setting", "setting %s is %q, not true or false", name, text)
+	}
+	return text == "true"
+}
+
 func (e *emitter) workflowTemplate() *wfv1.WorkflowTemplate {
 	e.nameTemplates()
 	entrypoint := e.freeName(e.flow.Name)
 	templates := e.templates(entrypoint)
+	onExit := ""
+	if exit := e.exitTemplate(); exit != nil {
+		onExit = exit.Name
+		templates = append(templates, *exit)
+	}
 	t := &wfv1.WorkflowTemplate{
 		TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "WorkflowTemplate"},
 		Spec: wfv1.WorkflowSpec{
 			Entrypoint:         entrypoint,
+			OnExit:             onExit,
 			Arguments:          wfv1.Arguments{Parameters: e.parameters()},
 			Parallelism:        ptr(int64(e.opt.MaxWorkers)),
 			ServiceAccountName: e.setting(setServiceAccount),
 			NodeSelector:       e.keyValues(diag.Span{}, "setting "+setNodeSelector, e.setting(setNodeSelector)),
-			WorkflowMetadata:   &wfv1.WorkflowMetadata{Labels: e.flowLabel()},
+			WorkflowMetadata:   e.runMetadata(),
 			TemplateDefaults:   e.templateDefaults(),
-			Volumes:            []corev1.Volume{emptyDir(volumeName, nil)},
+			Volumes:            append([]corev1.Volume{emptyDir(volumeName, nil)}, e.tokenVolumes()...),
 			Templates:          templates,
 		},
 	}
@@ -165,15 +174,9 @@ func (e *emitter) lifetime(spec *wfv1.WorkflowSpec) {
 
 // objectMeta is the metadata of both manifests. It is made last, when every step has been seen.
 func (e *emitter) objectMeta() metav1.ObjectMeta {
-	labels := map[string]string{"app.kubernetes.io/managed-by": "mf"}
-	for k, v := range e.flowLabel() {
-		labels[k] = v
-	}
-	annotations := map[string]string{"workflows.argoproj.io/title": e.flow.Name}
-	if e.project != nil {
-		annotations[annotationProject] = e.project.Name
-		annotations[annotationBranch] = e.project.Branch
-	}
+	annotations := e.ownAnnotations()
+	annotations[annotationVersion] = e.opt.Version
+	annotations["workflows.argoproj.io/title"] = e.flow.Name
 	if doc := firstLine(e.flow.Doc); doc != "" {
 		annotations["workflows.argoproj.io/description"] = doc
 	}
@@ -182,16 +185,7 @@ func (e *emitter) objectMeta() metav1.ObjectMeta {
 		table, _ := json.Marshal(e.renamed)
 		annotations[annotationSteps] = string(table)
 	}
-	return metav1.ObjectMeta{Name: e.name, Namespace: e.namespace, Labels: labels, Annotations: annotations}
-}
-
-// flowLabel selects what belongs to the flow, by its name where Kubernetes takes it as a label, else its deployed name.
-func (e *emitter) flowLabel() map[string]string {
-	value := e.flow.Name
-	if len(validation.IsValidLabelValue(value)) > 0 {
-		value = e.name
-	}
-	return map[string]string{labelFlow: value}
+	return metav1.ObjectMeta{Name: e.name, Namespace: e.namespace, Labels: e.ownLabels(), Annotations: annotations}
 }
 
 // parameters are the flow's, by the names of the command line. Without a value a run cannot start without one.
@@ -215,7 +209,7 @@ func (e *emitter) parameters() []wfv1.Parameter {
 		}
 		list = append(list, arg)
 	}
-	return list
+	return append(list, e.eventParameters()...)
 }
 
 func (e *emitter) cronWorkflow() *wfv1.CronWorkflow {
@@ -229,7 +223,7 @@ func (e *emitter) cronWorkflow() *wfv1.CronWorkflow {
 	}
 	c := &wfv1.CronWorkflow{
 		TypeMeta:   metav1.TypeMeta{APIVersion: apiVersion, Kind: "CronWorkflow"},
-		ObjectMeta: metav1.ObjectMeta{Name: e.name, Namespace: e.namespace, Labels: e.objectMeta().Labels},
+		ObjectMeta: metav1.ObjectMeta{Name: e.name, Namespace: e.namespace, Labels: e.ownLabels(), Annotations: e.ownAnnotations()},
 		Spec: wfv1.CronWorkflowSpec{
 			Schedules: []string{schedule.Cron},
 			Timezone:  schedule.Timezone,

@@ -102,10 +102,10 @@ func TestDefaultsReachEveryStep(t *testing.T) {
 	if got := resolved["made-resources/start"].Container.Resources.Requests.Cpu().String(); got != "500m" {
 		t.Errorf("start asks for %s CPU", got)
 	}
-	if got := resolved["made-resources/end"].Container.VolumeMounts; len(got) != 2 {
+	if got := resolved["made-resources/end"].Container.VolumeMounts; len(got) != 3 {
 		t.Errorf("end mounts %v", got)
 	}
-	if got := len(resolved["made-environment/start"].Container.Env); got != 13 {
+	if got := len(resolved["made-environment/start"].Container.Env); got != 18 {
 		t.Errorf("start has %d variables", got)
 	}
 	if got := resolved["made-command/pick"].Container.Image; got != "alpine:3.20" {

@@ -98,7 +98,7 @@ func New(g *ir.Graph, opt backends.Options, ships func(*ir.Step) bool) (*Jobs, d
 	project, found := backends.ProjectOf(g.Flow(), opt)
 	list = append(list, found...)
 	j := &Jobs{graph: g, opt: opt, pods: map[string]pod.Pod{}, Namespace: opt.Setting(known, setNamespace)}
-	env := backends.TaskEnvironment(opt, project, told(opt))
+	env := backends.TaskEnvironment(opt, project, "", told(opt))
 	if j.config, found = pod.NewConfig(prefix, opt, known, env, checkText); len(found) > 0 {
 		list = append(list, found...)
 	}

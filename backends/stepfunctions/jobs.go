@@ -63,7 +63,7 @@ type linuxParameters struct {
 func (e *emitter) newJobs() jobs {
 	j := jobs{
 		byContent:   map[string]string{},
-		environment: backends.TaskEnvironment(e.opt, e.project, nil),
+		environment: backends.TaskEnvironment(e.opt, e.project, "step-functions", nil),
 	}
 	j.base.Type = "container"
 	j.base.RetryStrategy.Attempts = 1

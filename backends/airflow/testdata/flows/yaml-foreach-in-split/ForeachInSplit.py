@@ -66,7 +66,9 @@ MF_MOUNT = k8s.V1VolumeMount(name="mf", mount_path="/mf")
 ENV = {
     "MF_DATASTORE": "s3://bucket/mf",
     "MF_PACKAGE": "0123456789abcdef0123456789abcdef01234567",
+    "MF_RUNTIME": "airflow",
     "MF_SERVICE_URL": "http://mf.example:8080",
+    "MF_USER": "tester",
 }
 POD = {
     "image": "python:3.12-slim",

@@ -1,0 +1,244 @@
+package argo
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/ir"
+)
+
+// Sensor is what Argo Events' sensor controller reads (argoproj.io/v1alpha1), as far as mf writes it.
+type Sensor struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              SensorSpec `json:"spec"`
+}
+
+// SensorSpec says which events do what.
+type SensorSpec struct {
+	Dependencies []SensorDependency `json:"dependencies"`
+	Triggers     []SensorTrigger    `json:"triggers"`
+	Template     SensorTemplate     `json:"template"`
+	EventBusName string             `json:"eventBusName,omitempty"`
+}
+
+// SensorTemplate is the sensor's own pod.
+type SensorTemplate struct {
+	ServiceAccountName string `json:"serviceAccountName"`
+}
+
+// SensorDependency is one event that is waited for.
+type SensorDependency struct {
+	Name            string        `json:"name"`
+	EventSourceName string        `json:"eventSourceName"`
+	EventName       string        `json:"eventName"`
+	Filters         SensorFilters `json:"filters"`
+}
+
+// SensorFilters are what an event must meet, all of it.
+type SensorFilters struct {
+	Exprs []SensorExpr `json:"exprs"`
+}
+
+// SensorExpr is an expression over fields of an event. It is not met where one of the fields is missing.
+type SensorExpr struct {
+	Expr   string        `json:"expr"`
+	Fields []SensorField `json:"fields"`
+}
+
+// SensorField names a field of an event.
+type SensorField struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+}
+
+// SensorTrigger is what is done when all events have come.
+type SensorTrigger struct {
+	Template SensorTriggerTemplate `json:"template"`
+}
+
+// SensorTriggerTemplate creates an object.
+type SensorTriggerTemplate struct {
+	Name            string        `json:"name"`
+	K8s             SensorK8s     `json:"k8s"`
+	ConditionsReset []SensorReset `json:"conditionsReset,omitempty"`
+}
+
+// SensorReset forgets at a time those events that have come alone.
+type SensorReset struct {
+	ByTime SensorResetTime `json:"byTime"`
+}
+
+// SensorResetTime is that time.
+type SensorResetTime struct {
+	Cron     string `json:"cron"`
+	Timezone string `json:"timezone,omitempty"`
+}
+
+// SensorK8s creates an object of Kubernetes, with values from events.
+type SensorK8s struct {
+	Operation  string            `json:"operation"`
+	Source     SensorSource      `json:"source"`
+	Parameters []SensorParameter `json:"parameters"`
+}
+
+// SensorSource is the object.
+type SensorSource struct {
+	Resource map[string]any `json:"resource"`
+}
+
+// SensorParameter puts a part of an event into the object.
+type SensorParameter struct {
+	Src  SensorParameterSource `json:"src"`
+	Dest string                `json:"dest"`
+}
+
+// SensorParameterSource is where a value comes from, and what it is where it does not.
+type SensorParameterSource struct {
+	DependencyName string  `json:"dependencyName"`
+	DataKey        string  `json:"dataKey,omitempty"`
+	DataTemplate   string  `json:"dataTemplate,omitempty"`
+	Value          *string `json:"value,omitempty"`
+}
+
+// sensor is nil for a flow that no event starts.
+func (e *emitter) sensor() *Sensor {
+	if len(e.events) == 0 {
+		return nil
+	}
+	s := &Sensor{
+		TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "Sensor"},
+		ObjectMeta: metav1.ObjectMeta{
+			// A sensor cannot have dots in its name.
+			Name: strings.ReplaceAll(e.name, ".", "-"), Namespace: e.namespace, Labels: e.ownLabels(), Annotations: e.ownAnnotations(),
+		},
+		Spec: SensorSpec{
+			EventBusName: e.setting(setEventBus),
+			Template:     SensorTemplate{ServiceAccountName: e.setting(setEventAccount)},
+		},
+	}
+	trigger := SensorTriggerTemplate{Name: e.name, K8s: SensorK8s{Operation: "create", Source: SensorSource{e.startedRun()}}}
+	for _, ev := range e.events {
+		s.Spec.Dependencies = append(s.Spec.Dependencies, e.dependency(ev))
+		for _, f := range ev.parameters {
+			value, _ := backends.DefaultText(f.parameter)
+			trigger.K8s.Parameters = append(trigger.K8s.Parameters, argument(f.parameter.Option, SensorParameterSource{
+				DependencyName: ev.id, DataTemplate: fieldTemplate(f), Value: &value}))
+		}
+	}
+	for _, ev := range e.events {
+		null := "null"
+		trigger.K8s.Parameters = append(trigger.K8s.Parameters, argument(ev.id, SensorParameterSource{
+			DependencyName: ev.id, DataKey: "body.payload", Value: &null}))
+	}
+	trigger.ConditionsReset = e.conditionsReset()
+	s.Spec.Triggers = []SensorTrigger{{trigger}}
+	return s
+}
+
+// dependency lets an event through by its name, and where it has what the run needs.
+func (e *emitter) dependency(ev event) SensorDependency {
+	d := SensorDependency{Name: ev.id, EventSourceName: e.setting(setEventSource), EventName: e.setting(setEventName)}
+	equal := func(field, value string) {
+		d.Filters.Exprs = append(d.Filters.Exprs, SensorExpr{Expr: fmt.Sprintf("field == '%s'", value),
+			Fields: []SensorField{{"field", "body.payload." + field}}})
+	}
+	equal("name", ev.name)
+	for _, f := range ev.parameters {
+		if backends.MustBeGiven(f.parameter) {
+			d.Filters.Exprs = append(d.Filters.Exprs, SensorExpr{Expr: "true == true",
+				Fields: []SensorField{{"field", "body.payload." + f.field}}})
+		}
+	}
+	for _, r := range ev.required {
+		equal(r[0], r[1])
+	}
+	return d
+}
+
+// startedRun is the Workflow that is created. Only what events give is an argument; the rest are the template's defaults.
+func (e *emitter) startedRun() map[string]any {
+	type by struct {
+		Name string `json:"name"`
+		Type string `json:"type"`
+	}
+	var arguments []any
+	var events []by
+	for _, ev := range e.events {
+		events = append(events, by{ev.name, ev.kind})
+		for _, f := range ev.parameters {
+			value, _ := backends.DefaultText(f.parameter)
+			arguments = append(arguments, map[string]any{"name": f.parameter.Option, "value": value})
+		}
+	}
+	for _, ev := range e.events {
+		arguments = append(arguments, map[string]any{"name": ev.id, "value": "null"})
+	}
+	// Texts always have a JSON form.
+	triggered, _ := json.Marshal(events)
+	metadata := map[string]any{
+		"generateName": e.name + "-",
+		"annotations":  map[string]any{"metaflow/triggered_by": string(triggered)},
+	}
+	if e.namespace != "" {
+		metadata["namespace"] = e.namespace
+	}
+	return map[string]any{
+		"apiVersion": apiVersion, "kind": "Workflow", "metadata": metadata,
+		"spec": map[string]any{
+			"arguments":           map[string]any{"parameters": arguments},
+			"workflowTemplateRef": map[string]any{"name": e.name},
+		},
+	}
+}
+
+// argument puts a value into the run's argument of that name.
+func argument(name string, from SensorParameterSource) SensorParameter {
+	return SensorParameter{Src: from, Dest: fmt.Sprintf("spec.arguments.parameters.#(name=%s).value", name)}
+}
+
+// fieldTemplate writes a field of the payload as the parameter's text (ir.EnvParameterPrefix): a text as it is, anything
+// else as JSON. A text that Argo or mf would take for something else travels in base64. Without the field it fails, and
+// the parameter's default counts.
+func fieldTemplate(f eventField) string {
+	value := `{{ $v := get $.Input.body.payload "` + f.field + `" }}`
+	switch f.parameter.Type {
+	case ir.StringType, ir.FileType:
+		value += `{{ if not (kindIs "string" $v) }}{{ toRawJson $v }}` +
+			`{{ else if or (eq $v "") (contains "{{" $v) (hasPrefix "mf-" $v) }}` + ir.ParameterBase64 + `{{ b64enc $v }}` +
+			`{{ else }}{{ $v }}{{ end }}`
+	case ir.BoolType:
+		value += `{{ toString $v | lower }}`
+	default:
+		value += `{{ if kindIs "string" $v }}{{ $v }}{{ else }}{{ toRawJson $v }}{{ end }}`
+	}
+	return `{{ if not (hasKey $.Input.body.payload "` + f.field + `") }}{{ fail "not given" }}{{ end }}` + value
+}
+
+// conditionsReset reads options={"reset_at": {"cron": …, "timezone": …}}.
+func (e *emitter) conditionsReset() []SensorReset {
+	for _, name := range []string{"trigger", "trigger_on_finish"} {
+		d := e.flow.Decorator(name)
+		if d == nil {
+			continue
+		}
+		options, _ := d.Attributes["options"].(map[string]any)
+		at, given := options["reset_at"]
+		if !given {
+			continue
+		}
+		fields, _ := at.(map[string]any)
+		cron, _ := fields["cron"].(string)
+		timezone, _ := fields["timezone"].(string)
+		if cron == "" {
+			e.errorf(d.Span, "bad-trigger", "flow %s: reset_at of @%s has no cron", e.flow.Name, name)
+			continue
+		}
+		return []SensorReset{{SensorResetTime{Cron: cron, Timezone: timezone}}}
+	}
+	return nil
+}
