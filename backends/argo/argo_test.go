@@ -271,8 +271,15 @@ func TestDiagnostics(t *testing.T) {
 		{"braces", "made-environment", "argo-braces", "flow.py:9", func(f *ir.Flow, _ *backends.Options) {
 			f.Steps[0].Decorators[0].Attributes["vars"].(map[string]any)["MODE"] = "{{x}}"
 		}},
-		{"control characters", "made-parameters", "argo-control-characters", "flow.py:3", func(f *ir.Flow, _ *backends.Options) {
-			f.Parameters[0].Default = []byte(`"\u0007"`)
+		{"control characters", "made-environment", "argo-control-characters", "flow.py:9", func(f *ir.Flow, _ *backends.Options) {
+			f.Steps[0].Decorators[0].Attributes["vars"].(map[string]any)["MODE"] = "\a"
+		}},
+		{"long default", "made-parameters", "text-too-long", "flow.py:3", func(f *ir.Flow, _ *backends.Options) {
+			f.Parameters[0].Default = []byte(`"{{` + strings.Repeat("x", 100<<10) + `"`)
+		}},
+		{"gang too large", "made-gang", "gang-too-large", "flow.py:15", func(_ *ir.Flow, o *backends.Options) { o.MaxWorkers = 3 }},
+		{"pack of no step", "made-foreach", "pack-step", "flow.py:1", func(_ *ir.Flow, o *backends.Options) {
+			o.PackSteps = map[string]int{"scor": 2}
 		}},
 		{"long variable", "made-environment", "text-too-long", "flow.py:9", func(f *ir.Flow, _ *backends.Options) {
 			f.Steps[0].Decorators[0].Attributes["vars"].(map[string]any)["MODE"] = strings.Repeat("x", 128<<10)

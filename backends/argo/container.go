@@ -2,7 +2,6 @@ package argo
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -216,8 +215,7 @@ func (e *emitter) envVars(span diag.Span, vars []backends.EnvVar) []corev1.EnvVa
 			e.errorf(span, "bad-environment", "%q is no name of an environment variable on Kubernetes", v.Name)
 		}
 		e.checkText(span, "the environment variable "+v.Name, v.Value)
-		// "$(NAME)" would be replaced by another variable's value; "$$" stands for "$".
-		list = append(list, corev1.EnvVar{Name: v.Name, Value: strings.ReplaceAll(v.Value, "$(", "$$(")})
+		list = append(list, corev1.EnvVar{Name: v.Name, Value: escapeDollars(v.Value)})
 	}
 	return list
 }

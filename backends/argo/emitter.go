@@ -202,6 +202,7 @@ func (e *emitter) parameters() []wfv1.Parameter {
 			arg.Description = wfv1.AnyStringPtr(p.Help)
 		}
 		if text, known := backends.DefaultText(p); known {
+			text = ParameterText(text)
 			e.checkText(p.Span, "the default of parameter "+p.Name, text)
 			arg.Value = wfv1.AnyStringPtr(text)
 		} else if !backends.MustBeGiven(p) {
