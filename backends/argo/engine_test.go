@@ -2,6 +2,7 @@ package argo_test
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -73,7 +74,10 @@ func (c dagContext) GetTask(name string) *wfv1.DAGTask {
 	return nil
 }
 
-func (c dagContext) GetTaskDependencies(name string) []string { return c.GetTask(name).Dependencies }
+func (c dagContext) GetTaskDependencies(name string) []string {
+	dependencies, _ := common.GetTaskDependencies(c.GetTask(name), c)
+	return slices.Sorted(maps.Keys(dependencies))
+}
 
 func (c dagContext) GetTaskFinishedAtTime(string) time.Time { return time.Time{} }
 
