@@ -104,9 +104,15 @@ func (e *Engine) putBack(ctx context.Context, s step) (bool, error) {
 	case now.text("resourceVersion") == s.before.text("resourceVersion"):
 		return false, nil
 	}
-	again := s.before.clone()
-	again.metadata()["resourceVersion"] = now.text("resourceVersion")
-	return true, e.api.replace(ctx, s.kind, again)
+	// Twice: the first makes mf the manager of what it put back, the second gives it to whom it was.
+	for range 2 {
+		again := s.before.clone()
+		again.metadata()["resourceVersion"] = now.text("resourceVersion")
+		if now, err = e.api.replace(ctx, s.kind, again); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
 }
 
 // Delete removes a deployment: what starts runs first, then the template that runs refer to.

@@ -115,8 +115,8 @@ var methods = map[string]string{
 	"update": http.MethodPut, "delete": http.MethodDelete,
 }
 
-// get asks and decodes the answer into the target, which may be nil.
-func (c *client) get(ctx context.Context, path string, r request, target any) error {
+// do asks and decodes the answer into the target, which may be nil.
+func (c *client) do(ctx context.Context, path string, r request, target any) error {
 	req := c.rest.Verb(methods[r.verb]).AbsPath(path)
 	for name, value := range r.query {
 		req = req.Param(name, value)
@@ -183,7 +183,7 @@ func statusOf(err error) int {
 // read gets one object; nil where it is not there.
 func (c *client) read(ctx context.Context, k *kind, name string) (object, error) {
 	var o object
-	err := c.get(ctx, k.path(c.cluster.Namespace, name), request{verb: "get", resource: k.resource(), name: name}, &o)
+	err := c.do(ctx, k.path(c.cluster.Namespace, name), request{verb: "get", resource: k.resource(), name: name}, &o)
 	if isNotFound(err) {
 		return nil, nil
 	}
@@ -193,7 +193,7 @@ func (c *client) read(ctx context.Context, k *kind, name string) (object, error)
 // apply is a server-side apply that takes over what others changed.
 func (c *client) apply(ctx context.Context, k *kind, o object, dryRun bool) (object, error) {
 	var stored object
-	err := c.get(ctx, k.path(c.cluster.Namespace, o.name()), request{
+	err := c.do(ctx, k.path(c.cluster.Namespace, o.name()), request{
 		verb: "patch", resource: k.resource(), name: o.name(), body: o, dryRun: dryRun, contentType: "application/apply-patch+yaml",
 		query: map[string]string{"fieldManager": manager, "force": "true"},
 	}, &stored)
@@ -207,7 +207,7 @@ func (c *client) wouldStore(ctx context.Context, k *kind, o object) (object, err
 	delete(other.metadata(), "name")
 	other.metadata()["generateName"] = o.name() + "-"
 	var stored object
-	err := c.get(ctx, k.path(c.cluster.Namespace, ""), request{
+	err := c.do(ctx, k.path(c.cluster.Namespace, ""), request{
 		verb: "create", resource: k.resource(), body: other, dryRun: true, query: map[string]string{"fieldManager": manager},
 	}, &stored)
 	return stored, err
@@ -216,7 +216,7 @@ func (c *client) wouldStore(ctx context.Context, k *kind, o object) (object, err
 // create makes an object as it is given.
 func (c *client) create(ctx context.Context, k *kind, o object) (object, error) {
 	var stored object
-	err := c.get(ctx, k.path(c.cluster.Namespace, ""), request{
+	err := c.do(ctx, k.path(c.cluster.Namespace, ""), request{
 		verb: "create", resource: k.resource(), body: o, query: map[string]string{"fieldManager": manager},
 	}, &stored)
 	return stored, err
@@ -225,7 +225,7 @@ func (c *client) create(ctx context.Context, k *kind, o object) (object, error) 
 // merge changes single fields.
 func (c *client) merge(ctx context.Context, k *kind, name string, patch map[string]any) (object, error) {
 	var stored object
-	err := c.get(ctx, k.path(c.cluster.Namespace, name), request{
+	err := c.do(ctx, k.path(c.cluster.Namespace, name), request{
 		verb: "patch", resource: k.resource(), name: name, body: patch, contentType: "application/merge-patch+json",
 		query: map[string]string{"fieldManager": manager},
 	}, &stored)
@@ -233,15 +233,17 @@ func (c *client) merge(ctx context.Context, k *kind, name string, patch map[stri
 }
 
 // replace writes a whole object.
-func (c *client) replace(ctx context.Context, k *kind, o object) error {
-	return c.get(ctx, k.path(c.cluster.Namespace, o.name()), request{
+func (c *client) replace(ctx context.Context, k *kind, o object) (object, error) {
+	var stored object
+	err := c.do(ctx, k.path(c.cluster.Namespace, o.name()), request{
 		verb: "update", resource: k.resource(), name: o.name(), body: o, query: map[string]string{"fieldManager": manager},
-	}, nil)
+	}, &stored)
+	return stored, err
 }
 
 // remove deletes an object; one that is gone already is fine.
 func (c *client) remove(ctx context.Context, k *kind, name string, dryRun bool) error {
-	err := c.get(ctx, k.path(c.cluster.Namespace, name), request{verb: "delete", resource: k.resource(), name: name, dryRun: dryRun}, nil)
+	err := c.do(ctx, k.path(c.cluster.Namespace, name), request{verb: "delete", resource: k.resource(), name: name, dryRun: dryRun}, nil)
 	if isNotFound(err) {
 		return nil
 	}
@@ -256,7 +258,7 @@ const (
 
 // exists reports whether an object is there.
 func (c *client) exists(ctx context.Context, k *kind, name string) (bool, error) {
-	err := c.get(ctx, k.path(c.cluster.Namespace, name), request{verb: "get", resource: k.resource(), name: name, accept: onlyMetadata}, nil)
+	err := c.do(ctx, k.path(c.cluster.Namespace, name), request{verb: "get", resource: k.resource(), name: name, accept: onlyMetadata}, nil)
 	if isNotFound(err) {
 		return false, nil
 	}
@@ -278,7 +280,7 @@ func list[T any](ctx context.Context, c *client, k *kind, query map[string]strin
 			Metadata struct{ Continue string }
 			Items    []T
 		}
-		err := c.get(ctx, k.path(c.cluster.Namespace, ""), request{verb: "list", resource: k.resource(), query: q, accept: accept}, &page)
+		err := c.do(ctx, k.path(c.cluster.Namespace, ""), request{verb: "list", resource: k.resource(), query: q, accept: accept}, &page)
 		if err != nil {
 			return err
 		}

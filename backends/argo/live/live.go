@@ -92,7 +92,7 @@ func (e *Engine) installed(ctx context.Context) error {
 	var list struct {
 		Resources []struct{ Name string }
 	}
-	err := e.api.get(ctx, "/apis/"+argoGroup+"/"+argoVersion, request{verb: "get", resource: argoGroup}, &list)
+	err := e.api.do(ctx, "/apis/"+argoGroup+"/"+argoVersion, request{verb: "get", resource: argoGroup}, &list)
 	if err != nil && !isNotFound(err) {
 		return err
 	}
@@ -115,7 +115,7 @@ func (e *Engine) serves(k *kind) bool { return k.group != argoGroup || e.served[
 // where it cannot be seen, which most users may not.
 func (e *Engine) ControllerVersion(ctx context.Context) string {
 	var list struct{ Items []struct{ Spec podHolder } }
-	err := e.api.get(ctx, "/apis/apps/v1/deployments", request{verb: "list", resource: "deployments.apps",
+	err := e.api.do(ctx, "/apis/apps/v1/deployments", request{verb: "list", resource: "deployments.apps",
 		query: map[string]string{"fieldSelector": "metadata.name=workflow-controller"}}, &list)
 	if err != nil || len(list.Items) == 0 || len(list.Items[0].Spec.Template.Spec.Containers) == 0 {
 		return ""

@@ -157,7 +157,7 @@ func (e *Engine) mayReport(ctx context.Context, account string) []string {
 		},
 	}
 	var answer struct{ Status struct{ Allowed bool } }
-	err := e.api.get(ctx, "/apis/authorization.k8s.io/v1/namespaces/"+namespace+"/localsubjectaccessreviews",
+	err := e.api.do(ctx, "/apis/authorization.k8s.io/v1/namespaces/"+namespace+"/localsubjectaccessreviews",
 		request{verb: "create", resource: "localsubjectaccessreviews.authorization.k8s.io", body: body}, &answer)
 	if err != nil || answer.Status.Allowed {
 		return nil // whoever may not ask this learns it from the run

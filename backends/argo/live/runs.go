@@ -208,7 +208,7 @@ func (e *Engine) workflow(ctx context.Context, run string) (*workflow, error) {
 	}
 	for _, name := range names {
 		var w workflow
-		err := e.api.get(ctx, workflows.path(e.cluster.Namespace, name), request{verb: "get", resource: workflows.resource(), name: name}, &w)
+		err := e.api.do(ctx, workflows.path(e.cluster.Namespace, name), request{verb: "get", resource: workflows.resource(), name: name}, &w)
 		if err == nil {
 			return &w, nil
 		}
