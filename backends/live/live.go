@@ -73,6 +73,8 @@ type Plan struct {
 	Changes []Change `json:"changes"`
 	// Token is the production token of what is there now; empty where nothing is, or it has none.
 	Token string `json:"-"`
+	// Owner is who deployed what is there; empty where it does not say.
+	Owner string `json:"-"`
 	// Exists reports whether the deployment is there now.
 	Exists bool `json:"exists"`
 	// Notes are what somebody who deploys should know, one sentence each, such as a secret that tasks need and that is
@@ -127,6 +129,15 @@ type Step struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
+// Deployed is what the engine says of a deployment.
+type Deployed struct {
+	Name string `json:"name"`
+	// Flow is the flow's name.
+	Flow string `json:"flow"`
+	// Parameters are the names of the parameters that a run can be given.
+	Parameters []string `json:"parameters"`
+}
+
 // Start is how a run is started.
 type Start struct {
 	// Parameters are the values given, by the names of the command line, in the form that the engine takes (see
@@ -151,6 +162,8 @@ type Engine interface {
 	// Apply puts the deployment there: all of it or, as far as the engine allows, nothing. What an earlier Apply of the same
 	// name left and this deployment no longer has is removed. It returns what it changed; a second call changes nothing.
 	Apply(ctx context.Context, d Deployment) (Plan, error)
+	// Deployed describes a deployment.
+	Deployed(ctx context.Context, deployment string) (Deployed, error)
 	// Start starts a run of a deployment.
 	Start(ctx context.Context, deployment string, s Start) (Run, error)
 	// Runs lists the runs of a deployment, the newest first; all of mf's with an empty name.

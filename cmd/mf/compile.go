@@ -86,6 +86,8 @@ type compiling struct {
 	flow    *ir.Flow
 	opt     backends.Options
 	list    diag.List
+	// told is set once the findings have been printed.
+	told bool
 }
 
 // loadCompiling reads a flow for a target. The flow is nil, or the list has errors, where nothing can be emitted.
@@ -125,7 +127,10 @@ func (k *compiling) emit() ([]backends.File, error) {
 		list = append(append(diag.List{}, list...), found...)
 	}
 	list.Sort()
-	k.app.printDiagnostics(k.arg, list)
+	if !k.told {
+		k.app.printDiagnostics(k.arg, list)
+		k.told = true
+	}
 	if k.flow == nil || list.HasErrors() {
 		return nil, failed
 	}

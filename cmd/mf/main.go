@@ -251,6 +251,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.initCommand(), a.checkCommand(), a.graphCommand(), a.runCommand(), a.resumeCommand(), a.compileCommand(),
 		a.runsCommand(), a.showCommand(), a.logsCommand(), a.dumpCommand(), a.tagCommand(), a.exportCommand(), a.packageCommand(),
+		a.planCommand(), a.deployCommand(), a.triggerCommand(), a.statusCommand(), a.stopCommand(), a.undeployCommand(),
 		a.serviceCommand(), a.repairCommand(),
 		a.configCommand(), a.schemaCommand(), a.versionCommand(), a.pythonCommand(), a.taskCommand(), a.readCommand(),
 	)

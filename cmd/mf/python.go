@@ -119,9 +119,10 @@ func translateCommand(flow string, top []string, command string, rest []string) 
 		return []string{"version"}, nil
 	case "help":
 		return []string{"--help"}, nil
-	case "argo-workflows", "step-functions", "airflow":
-		return nil, usagef("use mf compile %s --target %s", flow, map[string]string{"argo-workflows": "argo",
-			"step-functions": "step-functions", "airflow": "airflow"}[command])
+	case "argo-workflows":
+		return translateArgo(flow, top, rest)
+	case "step-functions", "airflow":
+		return nil, usagef("use mf compile %s --target %s", flow, command)
 	}
 	return nil, usagef("the command %q of Metaflow is not there in mf; mf --help lists what is", command)
 }

@@ -19,7 +19,9 @@ import (
 const resumeHelp = `Start a new run that reuses what succeeded in an earlier one, and run the rest with the code as it is now.
 
 Without --origin the last run made here is taken up. With STEP, that step and all that follow it run again. Parameters
-are those of the earlier run.`
+are those of the earlier run.
+
+With --on, an engine runs the rest: its tasks start from what is taken over, and the deployment is left as it is.`
 
 func (a *app) resumeCommand() *cobra.Command {
 	var flags runFlags
@@ -28,6 +30,7 @@ func (a *app) resumeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&flags.origin, "origin", "", "id of the run to take up (default: the last run here)")
 	cmd.Flags().StringVar(&flags.origin, "origin-run-id", "", "the same, by Metaflow's name")
 	_ = cmd.Flags().MarkHidden("origin-run-id")
+	flags.on.register(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
@@ -38,6 +41,9 @@ func (a *app) resumeCommand() *cobra.Command {
 		step := ""
 		if len(args) == 2 {
 			step = args[1]
+		}
+		if flags.on.target != "" {
+			return a.resumeOn(cmd.Context(), args[0], step, flags)
 		}
 		return a.resumeFlow(cmd.Context(), args[0], step, flags)
 	}

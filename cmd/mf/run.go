@@ -32,6 +32,7 @@ type runFlags struct {
 	origin     string
 	branch     string
 	production bool
+	on         onFlags // of resume alone
 }
 
 func (f *runFlags) register(fs *pflag.FlagSet) {

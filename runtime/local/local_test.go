@@ -160,6 +160,49 @@ func TestResumeRunsOnlyWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestPrepare readies a run for an engine, whose tasks then find done what the origin had done.
+func TestPrepare(t *testing.T) {
+	b := newBed(t)
+	flow := b.flow(fan)
+	r := b.run(t.Context(), flow, local.Options{MaxWorkers: 1}, "FAIL=2")
+	origin, err := local.LoadOrigin(t.Context(), b.store, "Fan", r.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, recorder := range map[string]metadata.Recorder{"argo-fan-x7": b.meta, "argo-fan-x8": nil} {
+		run := &runtime.Run{
+			Flow: flow, Graph: ir.NewGraph(flow), Store: b.store, User: "tester", TempDir: b.t.TempDir(), Dir: b.dir, Now: time.Now,
+			ID: id, Rows: metadata.Env{User: "tester", DsType: "local", DsRoot: b.store.Backend().Root(), OriginRun: r.id},
+		}
+		s := &local.Session{Run: run, Recorder: recorder, Options: local.Options{Origin: origin, NamedTasks: true}}
+		report, err := s.Prepare(t.Context())
+		if err != nil || report.Cloned != 3 || report.Executed != 0 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		for task, status := range map[string]string{
+			"start/t": "succeeded", "work/t-0": "succeeded", "work/t-1": "succeeded", "work/t-2": "unfinished", "join/t": "unfinished",
+		} {
+			step, name, _ := strings.Cut(task, "/")
+			ref := datastore.TaskRef{Flow: "Fan", Run: id, Step: step, Task: name}
+			state, err := runtime.NewLoader(b.store, "Fan").State(t.Context(), ref)
+			if err != nil || state.Status != status {
+				t.Errorf("%s: %+v, %v, want %s", ref, state, err, status)
+			}
+		}
+		row, err := b.meta.Run(t.Context(), "Fan", id)
+		if recorder == nil {
+			if !errors.Is(err, metadata.ErrNotFound) {
+				t.Errorf("%+v, %v", row, err)
+			}
+			continue
+		}
+		tasks, listErr := b.meta.Tasks(t.Context(), "Fan", id, "")
+		if err != nil || listErr != nil || row.Status != metadata.Running || len(tasks) != 4 {
+			t.Errorf("%+v, %v; %d tasks, %v", row, err, len(tasks), listErr)
+		}
+	}
+}
+
 func TestResumeOfChangedGraph(t *testing.T) {
 	b := newBed(t)
 	r := b.run(t.Context(), b.flow(fan), local.Options{})

@@ -30,6 +30,9 @@ const (
 	annotationMetaflowToken = "metaflow/production_token"
 	// annotationApplied holds what mf applied last, so that a later deploy can tell a change of the flow from one by hand.
 	annotationApplied = "mf.run/last-applied"
+	// annotationOwner says who deployed, annotationMetaflowOwner does so where Metaflow looks.
+	annotationOwner         = "mf.run/owner"
+	annotationMetaflowOwner = "metaflow/owner"
 	// annotationUser says who started a run.
 	annotationUser = "mf.run/started-by"
 )

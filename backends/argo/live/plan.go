@@ -42,7 +42,7 @@ func (e *Engine) plan(ctx context.Context, d live.Deployment) (live.Plan, []step
 		}
 		if it.kind == workflowTemplates && it.name() == d.Name {
 			p.Exists = s.before != nil
-			p.Token = s.before.token()
+			p.Token, p.Owner = s.before.token(), s.before.owner()
 		}
 		steps = append(steps, s)
 		p.Changes = append(p.Changes, changes...)

@@ -119,6 +119,11 @@ func (e *Engine) Start(ctx context.Context, deployment string, s live.Start) (li
 	if err != nil {
 		return live.Run{}, err
 	}
+	if s.Owns {
+		if err := e.give(ctx, deployment, made); err != nil {
+			return live.Run{}, fmt.Errorf("run %s%s has been started, but its template %s would outlive it: %w", runPrefix, made.name(), deployment, err)
+		}
+	}
 	return live.Run{
 		Name: made.name(), ID: runPrefix + made.name(), Deployment: deployment, Flow: template.label(labelFlow),
 		Phase: live.Pending, Started: e.now().UTC().Truncate(time.Second),
