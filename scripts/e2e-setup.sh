@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what make e2e needs beyond make test: Docker, by apt-get where the machine has none, and in .cache/roots the
-# roots of the images that tasks run in. No image is pulled:
+# Installs what make e2e needs beyond make test: by apt-get, where the machine has none, Docker and the parts of a
+# Kubernetes that are not built (etcd, containerd, runc), and in .cache/roots the roots of the images that tasks run in. No
+# image is pulled:
 #
 #   python.tar   Debian with python3 and nothing else, made by debootstrap
 #   empty.tar    nothing at all
 #
-# It needs root, as Docker does.
+# It needs root, as containers do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +16,10 @@ say() { printf 'e2e-setup: %s\n' "$*" >&2; }
 missing=()
 command -v dockerd >/dev/null || missing+=(docker.io)
 command -v debootstrap >/dev/null || missing+=(debootstrap)
+command -v etcd >/dev/null || missing+=(etcd-server)
+for program in containerd ctr runc; do
+	command -v "$program" >/dev/null || { missing+=(containerd runc); break; }
+done
 if [ ${#missing[@]} -gt 0 ]; then
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 		say "missing: ${missing[*]}; install them, then run this again as root"

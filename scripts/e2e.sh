@@ -1,6 +1,7 @@
 #!/bin/sh
-# The tests of e2e/, those that take long or need Docker included: E2E_FLAGS go to go test.
+# The tests of e2e/, those that take long or need containers included: E2E_FLAGS go to go test. They use the cluster that
+# make e2e-up left up, or else one of their own, which goes with them.
 set -eu
 cd "$(dirname "$0")/.."
 bash scripts/e2e-setup.sh
-go test -tags e2e -count=1 -timeout 40m ${E2E_FLAGS:-} ./e2e/...
+go -C e2e test -tags e2e -count=1 -timeout 60m ${E2E_FLAGS:-} ./...

@@ -27,7 +27,7 @@ var may = map[string][]string{
 	"runtime":   {"diag", "ir", "datastore", "metadata", "runtime"},
 	"cmd":       {"diag", "ir", "datastore", "metadata", "sdk", "compiler", "backends", "runtime", "cmd"},
 	"bench":     {"bench", "datastore", "metadata", "internal"},
-	"e2e":       {"ir", "datastore", "runtime", "e2e"},
+	"e2e":       {"ir", "datastore", "runtime", "e2e", "tools"},
 }
 
 func TestImports(t *testing.T) {
