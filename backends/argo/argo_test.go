@@ -275,7 +275,7 @@ func TestDiagnostics(t *testing.T) {
 			f.Steps[0].Decorators[0].Attributes["vars"].(map[string]any)["MODE"] = "\a"
 		}},
 		{"long default", "made-parameters", "text-too-long", "flow.py:3", func(f *ir.Flow, _ *backends.Options) {
-			f.Parameters[0].Default = []byte(`"{{` + strings.Repeat("x", 100<<10) + `"`)
+			f.Parameters[0].Default = []byte(`"{{` + strings.Repeat("x", 30<<10) + `"`)
 		}},
 		{"gang too large", "made-gang", "gang-too-large", "flow.py:15", func(_ *ir.Flow, o *backends.Options) { o.MaxWorkers = 3 }},
 		{"pack of no step", "made-foreach", "pack-step", "flow.py:1", func(_ *ir.Flow, o *backends.Options) {

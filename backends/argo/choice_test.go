@@ -39,7 +39,9 @@ func (w world) fails(step string, path ir.SplitPath, iteration int) bool {
 	return w.number("fail", step, path, iteration)%100 < w.failing
 }
 
-func (w world) splits(step string, path ir.SplitPath) int { return w.number("splits", step, path, 0) % 4 }
+func (w world) splits(step string, path ir.SplitPath) int {
+	return w.number("splits", step, path, 0) % 4
+}
 
 func (w world) branch(step string, path ir.SplitPath, iteration int) string {
 	targets := w.graph.Step(step).Successors()

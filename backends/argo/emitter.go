@@ -202,9 +202,13 @@ func (e *emitter) parameters() []wfv1.Parameter {
 			arg.Description = wfv1.AnyStringPtr(p.Help)
 		}
 		if text, known := backends.DefaultText(p); known {
-			text = ParameterText(text)
-			e.checkText(p.Span, "the default of parameter "+p.Name, text)
-			arg.Value = wfv1.AnyStringPtr(text)
+			form, err := ir.EncodeParameter(text, nil)
+			if err != nil {
+				e.list = append(e.list, diag.Errorf(p.Span, "text-too-long", "the default of parameter %s is too long: %v", p.Name, err).
+					WithDetail("Argo repeats it in every run's object. Keep it in a file of the code package or an artifact, or give "+
+						"it when a run is started."))
+			}
+			arg.Value = wfv1.AnyStringPtr(form)
 		} else if !backends.MustBeGiven(p) {
 			arg.Value = wfv1.AnyStringPtr("")
 		}

@@ -1,14 +1,11 @@
 package argo
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/mf-run/mf/diag"
-	"github.com/mf-run/mf/ir"
 )
 
 // maxTextBytes is the longest environment variable or argument that Linux passes to a process.
@@ -34,19 +31,6 @@ func hasBraces(text string) bool { return strings.Contains(text, "{{") }
 
 // hasControls: Argo quotes a value as Go does where it puts it into JSON, which does not know all of Go's escapes.
 func hasControls(text string) bool { return !json.Valid([]byte(strconv.Quote(text))) }
-
-// encodedForm is how a text begins that mf-task reads as one that was encoded.
-var encodedForm = regexp.MustCompile(`^mf-[a-z0-9]+:`)
-
-// ParameterText returns a parameter's value in the form in which a run is given it: the text itself where it reaches the
-// task as it is, else in base64, which mf-task undoes (ir.ParameterBase64). Argo would replace what looks like one of its
-// variables, Kubernetes what looks like one of its own.
-func ParameterText(text string) string {
-	if hasBraces(text) || hasControls(text) || text != escapeDollars(text) || encodedForm.MatchString(text) {
-		return ir.ParameterBase64 + base64.StdEncoding.EncodeToString([]byte(text))
-	}
-	return text
-}
 
 // escapeDollars writes a container's environment variable so that Kubernetes leaves it as it is: "$(NAME)" would be
 // replaced by another variable's value, and "$$" stands for "$".

@@ -1,7 +1,6 @@
 package argo_test
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -9,7 +8,6 @@ import (
 	argotemplate "github.com/argoproj/argo-workflows/v3/util/template"
 
 	"github.com/mf-run/mf/backends"
-	"github.com/mf-run/mf/backends/argo"
 	"github.com/mf-run/mf/ir"
 )
 
@@ -62,43 +60,50 @@ func expand(text string, env map[string]string) string {
 	return b.String()
 }
 
-// decoded undoes the form in which a value may be written, as mf-task does.
+// decoded undoes the form in which a value may be written.
 func decoded(t *testing.T, text string) string {
 	t.Helper()
-	if encoded, ok := strings.CutPrefix(text, ir.ParameterBase64); ok {
-		plain, err := base64.StdEncoding.DecodeString(encoded)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(plain)
+	plain, err := ir.DecodeParameter(text, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return text
+	return plain
+}
+
+// encoded is the form in which a run is given a value.
+func encoded(t *testing.T, text string) string {
+	t.Helper()
+	form, err := ir.EncodeParameter(text, nil)
+	if err != nil {
+		t.Skip("too long")
+	}
+	return form
 }
 
 var hostileTexts = []string{
 	"", "plain", "'single' \"double\" \\ back", "one\ntwo\r\n\ttab", "{{workflow.name}}", "{{=1+1}}", "{{", "}}", "{ {", "\x00\a\x1b",
 	"$(HOME)", "$$", "a $ b $", "$$(HOME)", "🚀 größe \u200b\u2028\U000e0001", "mf-base64:eA==", "mf-blob:abc", "mf-other:x", "mf-base64",
-	"007", "true", "null", "'; rm -rf / #", "%s%d", strings.Repeat("x", 90<<10),
+	"007", "true", "null", "'; rm -rf / #", "%s%d", strings.Repeat("x", 20<<10),
 }
 
-// TestParameterText: each text reaches the task as it is.
-func TestParameterText(t *testing.T) {
+// TestParameterForms: each text reaches the task as it is.
+func TestParameterForms(t *testing.T) {
 	for _, text := range hostileTexts {
-		if got := decoded(t, carried(t, argo.ParameterText(text))); got != text {
+		if got := decoded(t, carried(t, encoded(t, text))); got != text {
 			t.Errorf("%.60q arrives as %.60q", text, got)
 		}
 	}
-	if carried(t, "$$") == "$$" || argo.ParameterText("plain") != "plain" {
+	if carried(t, "$$") == "$$" || encoded(t, "plain") != "plain" {
 		t.Error("the test sees no difference")
 	}
 }
 
-func FuzzParameterText(f *testing.F) {
+func FuzzParameterForms(f *testing.F) {
 	for _, text := range hostileTexts {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if got := decoded(t, carried(t, argo.ParameterText(text))); got != text {
+		if got := decoded(t, carried(t, encoded(t, text))); got != text {
 			t.Errorf("%q arrives as %q", text, got)
 		}
 	})
