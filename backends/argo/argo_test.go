@@ -324,7 +324,7 @@ func setting(name, value string) func(*ir.Flow, *backends.Options) {
 // TestSize: what does not fit into a Workflow object is refused, what nearly does not is warned of.
 func TestSize(t *testing.T) {
 	codes := map[string]int{}
-	for _, n := range []int{100, 1000, 2500, 10_000} {
+	for _, n := range []int{100, 1000, 1200, 1400, 10_000} {
 		files, list := argo.Backend{}.Emit(backendtest.Chain(n), backendtest.Options())
 		code := "fits"
 		if len(list) > 0 {

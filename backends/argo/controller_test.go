@@ -329,8 +329,6 @@ func substituted[T any](t *testing.T, of *T, scope map[string]string) *T {
 	return changed
 }
 
-var moment = metav1.NewTime(time.Date(2026, 11, 23, 12, 30, 45, 0, time.UTC))
-
 // id makes a node's id of its name, as Argo does.
 func (c *controller) id(name string) string {
 	if name == c.wf {
@@ -346,10 +344,16 @@ var lastPart = regexp.MustCompile(`[^.]*$`)
 // record keeps a node's status with the fields that the controller fills in.
 func (c *controller) record(name, boundary string, kind wfv1.NodeType, tmpl string, phase wfv1.NodePhase, scope, outputs map[string]string,
 	children []string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name + "?"))
+	varied := int(h.Sum32() >> 8)
+	at := func(seconds int) metav1.Time {
+		return metav1.NewTime(time.Date(2026, 11, 23, 12, 0, seconds, 0, time.UTC))
+	}
 	n := wfv1.NodeStatus{ID: c.id(name), Name: name, DisplayName: lastPart.FindString(name), Type: kind, TemplateName: tmpl,
-		TemplateScope: "local/" + c.wf, Phase: phase, BoundaryID: boundary, StartedAt: moment, FinishedAt: moment,
+		TemplateScope: "local/" + c.wf, Phase: phase, BoundaryID: boundary, StartedAt: at(varied % 3600), FinishedAt: at(varied%3600 + varied%97),
 		EstimatedDuration: 100, Progress: "1000/1000", Children: children,
-		ResourcesDuration: wfv1.ResourcesDuration{"cpu": 12, "memory": 1234}}
+		ResourcesDuration: wfv1.ResourcesDuration{"cpu": wfv1.ResourceDuration(varied % 200), "memory": wfv1.ResourceDuration(varied % 5000)}}
 	for _, key := range slices.Sorted(maps.Keys(scope)) {
 		if input, ok := strings.CutPrefix(key, "inputs.parameters."); ok {
 			n.Inputs = cmpInputs(n.Inputs)
@@ -359,7 +363,7 @@ func (c *controller) record(name, boundary string, kind wfv1.NodeType, tmpl stri
 	switch kind {
 	case wfv1.NodeTypePod:
 		synced, code := true, "0"
-		n.TaskResultSynced, n.HostNodeName = &synced, "ip-10-123-45-67.eu-north-1.compute.internal"
+		n.TaskResultSynced, n.HostNodeName = &synced, fmt.Sprintf("ip-10-123-45-%d.eu-north-1.compute.internal", varied%50)
 		n.Outputs = &wfv1.Outputs{ExitCode: &code}
 		for output, value := range outputs {
 			n.Outputs.Parameters = append(n.Outputs.Parameters, wfv1.Parameter{Name: output, Value: wfv1.AnyStringPtr(value),
