@@ -180,11 +180,16 @@ func (a *app) printPlan(d *deploying) {
 	object := ""
 	counts := map[live.ChangeKind]int{}
 	for _, c := range d.plan.Changes {
+		counts[c.Kind]++
+		if c.Step == "" && c.What == "" { // the object as a whole
+			object = c.Object
+			fmt.Fprintln(w, a.changeText(c))
+			continue
+		}
 		if c.Object != object {
 			object = c.Object
 			fmt.Fprintf(w, "%s\n", object)
 		}
-		counts[c.Kind]++
 		fmt.Fprintf(w, "  %s\n", a.changeText(c))
 	}
 	if n := len(d.plan.Changes); n > 0 {
@@ -304,8 +309,10 @@ func (a *app) printDeployed(d *deploying) {
 		fmt.Fprintf(a.stdout, "%s is deployed already, and unchanged\n", d.name)
 	} else {
 		for _, c := range d.plan.Changes {
-			if !a.flags.quiet {
-				fmt.Fprintf(a.stderr, "%s: %s\n", c.Object, a.changeText(c))
+			if text := a.changeText(c); !a.flags.quiet && c.Step == "" && c.What == "" {
+				fmt.Fprintln(a.stderr, text)
+			} else if !a.flags.quiet {
+				fmt.Fprintf(a.stderr, "%s: %s\n", c.Object, text)
 			}
 		}
 		fmt.Fprintf(a.stdout, "deployed %s\n", d.name)

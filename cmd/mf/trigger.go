@@ -291,7 +291,7 @@ func (a *app) printNews(run live.Run, shown map[string]bool) {
 		}
 	}
 	for _, s := range run.Steps {
-		if s.Phase != live.Pending {
+		if s.Phase != live.Pending && s.Phase != live.Skipped {
 			say(fmt.Sprintf("  %s %s", s.Name, a.phase(a.stderr, s.Phase)))
 		}
 		for _, problem := range s.Problems {

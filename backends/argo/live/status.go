@@ -195,13 +195,21 @@ func stepsOfNodes(nodes map[string]node, steps map[string]string, stopping bool,
 			who, text = "pod "+p.Metadata.Name, p.problem()
 		}
 		if text == "" && phaseOf(n.Phase, false) != live.Succeeded {
-			text = inWords(n.Message)
+			text = inWords(ofNote(n.Message))
 		}
 		if text != "" {
 			c.problem(step, text, who)
 		}
 	}
 	return c.result()
+}
+
+// ofNote leaves out what Argo says of every pod while it starts.
+func ofNote(message string) string {
+	if message == "PodInitializing" || message == "ContainerCreating" {
+		return ""
+	}
+	return message
 }
 
 // stepOf returns the step that a node is a task of, and whether it is one: pods, retried ones and those left out. What runs
