@@ -66,9 +66,9 @@ const (
 const (
 	// ContainerName is the container of the step.
 	ContainerName = "task"
-	// terminationGrace is how long a task that is told to stop may take: mf-task gives the step 20 seconds of it, and has
+	// TerminationGrace is how long a task that is told to stop may take: mf-task gives the step 20 seconds of it, and has
 	// the rest to store what there is.
-	terminationGrace = 30
+	TerminationGrace = 30 * time.Second
 	// timeoutGrace is how much longer than @timeout a pod may live: the task ends itself in time, after the image was
 	// pulled and mf-task started, and can still record that it did.
 	timeoutGrace = 5 * time.Minute
@@ -195,7 +195,7 @@ func (j *Jobs) Job(session string, v ir.TaskInvocation) *batchv1.Job {
 	spec := corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		ActiveDeadlineSeconds:         &deadline,
-		TerminationGracePeriodSeconds: ptr(int64(terminationGrace)),
+		TerminationGracePeriodSeconds: ptr(int64(TerminationGrace / time.Second)),
 		InitContainers:                []corev1.Container{install},
 		Containers:                    []corev1.Container{c},
 		Volumes:                       append([]corev1.Volume{pod.Volume()}, p.Volumes...),

@@ -14,7 +14,7 @@ var carried = []struct {
 	here    bool
 	summary string
 }{
-	{[]string{"kubernetes", "batch"}, true, "the step runs on this machine"},
+	{[]string{"batch"}, true, "the step runs on this machine"},
 	{[]string{"conda", "pypi", "conda_base", "pypi_base"}, false, "packages are not installed: the step runs with what its Python has"},
 	{[]string{"secrets"}, false, "secrets are not fetched: set the variables yourself"},
 	{[]string{"card"}, false, "cards are not made"},

@@ -32,7 +32,7 @@ func (f *onFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.target, "on", "", "engine to run the rest on, in place of this machine: argo")
 	fs.StringVar(&f.name, "name", "", "with --on: name of the deployment (default: from the flow's)")
 	fs.StringVar(&f.image, "image", "", "with --on: container image of steps that name none")
-	fs.StringArrayVar(&f.set, "set", nil, "with --on: setting of the target: KEY=VALUE")
+	fs.StringArrayVar(&f.set, "set", nil, "setting of the target, with --on, else of the steps that run on Kubernetes: KEY=VALUE")
 	fs.StringArrayVar(&f.pack, "pack", nil, "with --on: splits of a foreach that one container runs: N or STEP=N")
 	fs.StringArrayVar(&f.env, "env", nil, "with --on: environment variable of every task: NAME=VALUE")
 	fs.BoolVar(&f.wait, "wait", false, "with --on: wait for the run's end, show how it goes, and fail if it does")

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mf-run/mf/backends/kubernetes"
 	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/runtime"
 	"github.com/mf-run/mf/runtime/local"
@@ -32,7 +33,8 @@ type runFlags struct {
 	origin     string
 	branch     string
 	production bool
-	on         onFlags // of resume alone
+	on         onFlags  // of resume alone
+	set        []string // of run alone; resume has those of on
 }
 
 func (f *runFlags) register(fs *pflag.FlagSet) {
@@ -48,6 +50,12 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.branch, "branch", "", "branch of the project, for flows with @project")
 	fs.BoolVar(&f.production, "production", false, "run in the project's production branch")
 	_ = fs.MarkHidden("max-num-splits")
+}
+
+// registerRun adds the flags that resume does not have, or has for something else as well.
+func (f *runFlags) registerRun(fs *pflag.FlagSet) {
+	f.register(fs)
+	fs.StringArrayVar(&f.set, "set", nil, "setting of the steps that run on Kubernetes: KEY=VALUE")
 }
 
 // count is a flag that takes a positive whole number; 0 while it is not given.
@@ -94,7 +102,7 @@ func (a *app) runCommand() *cobra.Command {
 func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) error {
 	var flags runFlags
 	fs := a.flowFlagSet("run")
-	flags.register(fs)
+	flags.registerRun(fs)
 	arg, help, err := firstPass(fs, args)
 	if err != nil {
 		return err
@@ -243,7 +251,7 @@ func (s *session) parseParameters(verb string, args []string, help bool) (map[st
 	fs, params := s.app.flowFlagSet(verb), pflag.NewFlagSet(verb, pflag.ContinueOnError)
 	params.SortFlags = false
 	var again runFlags
-	again.register(fs)
+	again.registerRun(fs)
 	for i := range s.flow.Parameters {
 		p := &s.flow.Parameters[i]
 		if fs.Lookup(p.Option) != nil {
@@ -326,6 +334,11 @@ func (s *session) execute(ctx context.Context, given map[string]string, opt loca
 	if err != nil {
 		return err
 	}
+	if s.ship != nil {
+		if err := s.prepareShipping(ctx, r, &opt); err != nil {
+			return err
+		}
+	}
 	if err := s.publish(ctx, r); err != nil {
 		return err
 	}
@@ -333,6 +346,9 @@ func (s *session) execute(ctx context.Context, given map[string]string, opt loca
 	defer ui.close()
 	defer context.AfterFunc(ctx, ui.stopping)()
 	r.Output, r.Abort = ui.output, abortOf(ctx)
+	if s.ship != nil {
+		s.ship.ui, ui.shipped = ui, kubernetes.TerminationGrace
+	}
 	opt.Observer = ui
 	opt.NamedTasks = s.service != ""
 	started := s.app.now()

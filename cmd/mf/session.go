@@ -38,6 +38,8 @@ type session struct {
 
 	*site
 	recorder metadata.Recorder
+	// ship is what goes to a cluster; nil where all runs here.
+	ship *shipping
 }
 
 // openFlow reads and checks the flow. For a Python flow the process that read it goes on to run it.
@@ -59,8 +61,18 @@ func (a *app) openFlow(ctx context.Context, flow string, flags runFlags) (*sessi
 		s.close()
 		return nil, err
 	}
-	a.printDiagnostics(arg, carriedNotes(s.flow, true))
 	s.graph = ir.NewGraph(s.flow)
+	notes, err := s.chooseCluster()
+	if err == nil && s.ship == nil && flags.on.target == "" && len(s.shippingSet()) > 0 {
+		err = usagef("--set is about steps that run on Kubernetes, and none does here")
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	notes = append(notes, carriedNotes(s.flow, true)...)
+	notes.Sort()
+	a.printDiagnostics(arg, notes)
 	return s, nil
 }
 
@@ -171,6 +183,7 @@ func (s *session) close() {
 	if s.zygote != nil {
 		s.zygote.Close()
 	}
+	s.ship.close()
 	if s.site != nil {
 		s.site.close()
 	}

@@ -40,6 +40,7 @@ var settings = []setting{
 	{"image", "METAFLOW_KUBERNETES_CONTAINER_IMAGE", "", "default container image for compiled flows"},
 	{"task-image", "", "", "image that carries mf-task"},
 	{"target", "", "", "target of compile, plan, deploy and the verbs for what is deployed, where --target is not given"},
+	{"kubernetes", "", shipAuto, "where steps with @kubernetes of a run made here run: always on the cluster, never, or auto (on it where there is one and the datastore is shared)"},
 	{"kubeconfig", "", "", "file that says how to reach the Kubernetes cluster; default: KUBECONFIG, ~/.kube/config, or the pod's own account"},
 	{"kube-context", "", "", "context of that file; default: its current one"},
 	{"datastore-local", "METAFLOW_DATASTORE_SYSROOT_LOCAL", "", "folder below which .metaflow holds the local datastore; default: home"},

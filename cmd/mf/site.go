@@ -240,8 +240,8 @@ func (p *site) taskEnv(c *config, user string) map[string]string {
 	return env
 }
 
-// publish puts the flow's code into the shared datastore, where the client's Run.code finds it. A run here does not need
-// it, so a folder that is too large to travel is a warning.
+// publish puts the flow's code into the shared datastore, where the client's Run.code and the tasks of other machines find
+// it. A run here alone does not need it: a folder that is too large to travel is a warning then.
 func (s *session) publish(ctx context.Context, r *runtime.Run) error {
 	if s.here() {
 		return nil
@@ -257,12 +257,20 @@ func (s *session) publish(ctx context.Context, r *runtime.Run) error {
 	})
 	var large *codepackage.TooLargeError
 	var many *codepackage.TooManyError
-	if errors.As(err, &large) || errors.As(err, &many) {
+	if s.ship == nil && (errors.As(err, &large) || errors.As(err, &many)) {
 		fmt.Fprintf(s.app.stderr, "mf: the code is not kept with the run: %v\n", err)
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("packaging the code: %w", err)
+	}
+	if s.ship != nil {
+		s.ship.jobs.SetPackage(published.Code.Sha)
+		if !s.app.flags.quiet && !s.flags.json {
+			fmt.Fprintf(s.app.stderr, "mf: %s\n", s.describeShipping())
+			fmt.Fprintf(s.app.stderr, "mf: code package %s: %s, %s\n", published.Code.Sha[:10],
+				plural(len(published.Listing.Files), "file"), plural(int(published.Size), "byte"))
+		}
 	}
 	r.Rows.CodePackage, r.Code = &published.Code, codepackage.TaskCode(published.Code)
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 
+	"github.com/mf-run/mf/backends/kubernetes"
 	"github.com/mf-run/mf/backends/registry"
 )
 
@@ -15,6 +16,17 @@ var metaflowTargetSettings = map[string]string{
 	"argo.image-pull-secrets": "METAFLOW_KUBERNETES_IMAGE_PULL_SECRETS",
 	"argo.node-selector":      "METAFLOW_KUBERNETES_NODE_SELECTOR",
 	"argo.priority":           "METAFLOW_ARGO_WORKFLOWS_WORKFLOW_PRIORITY",
+
+	"kubernetes.namespace":          "METAFLOW_KUBERNETES_NAMESPACE",
+	"kubernetes.service-account":    "METAFLOW_KUBERNETES_SERVICE_ACCOUNT",
+	"kubernetes.secrets":            "METAFLOW_KUBERNETES_SECRETS",
+	"kubernetes.image-pull-policy":  "METAFLOW_KUBERNETES_IMAGE_PULL_POLICY",
+	"kubernetes.image-pull-secrets": "METAFLOW_KUBERNETES_IMAGE_PULL_SECRETS",
+	"kubernetes.node-selector":      "METAFLOW_KUBERNETES_NODE_SELECTOR",
+	"kubernetes.cpu":                "METAFLOW_KUBERNETES_CPU",
+	"kubernetes.memory":             "METAFLOW_KUBERNETES_MEMORY",
+	"kubernetes.disk":               "METAFLOW_KUBERNETES_DISK",
+	"kubernetes.ttl":                "METAFLOW_KUBERNETES_JOB_TTL_SECONDS_AFTER_FINISHED",
 }
 
 // targetSettingNames lists the settings of all targets, in the order of the documentation.
@@ -24,6 +36,9 @@ func targetSettingNames() []string {
 		for _, s := range b.Settings() {
 			names = append(names, s.Name)
 		}
+	}
+	for _, s := range kubernetes.Settings() {
+		names = append(names, s.Name)
 	}
 	return names
 }

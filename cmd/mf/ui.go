@@ -26,6 +26,8 @@ type runUI struct {
 	quiet bool
 	color bool
 	live  bool
+	// shipped is the grace of tasks on a cluster; 0 where there are none.
+	shipped time.Duration
 
 	mu       sync.Mutex
 	id       string // of the run, once it has one
@@ -209,6 +211,29 @@ func (ui *runUI) TaskEnded(t *runtime.Task, out runtime.Outcome, took, retry tim
 	}
 }
 
+// waits tells what keeps a task from starting elsewhere.
+func (ui *runUI) waits(t *runtime.Task, why string) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	switch {
+	case ui.json:
+		ui.event(map[string]any{"event": "task-waiting", "task": label(t), "reason": why})
+	case why != "" && !ui.quiet:
+		ui.print(ui.app.stderr, "%s %s: %s", paint(ui.color, yellow, "waiting"), label(t), why)
+	}
+}
+
+// notify tells of what concerns the place where tasks run.
+func (ui *runUI) notify(message string) {
+	ui.mu.Lock()
+	defer ui.mu.Unlock()
+	if ui.json {
+		ui.event(map[string]any{"event": "notice", "text": message})
+		return
+	}
+	ui.print(ui.app.stderr, "mf: %s", message)
+}
+
 // stopping says that Ctrl-C has been heard.
 func (ui *runUI) stopping() {
 	ui.mu.Lock()
@@ -216,7 +241,11 @@ func (ui *runUI) stopping() {
 	if ui.json || ui.id == "" {
 		return
 	}
-	ui.print(ui.app.stderr, "stopping: running tasks have %s to end; Ctrl-C again ends them now", ui.run.Grace)
+	elsewhere := ""
+	if ui.shipped > 0 {
+		elsewhere = fmt.Sprintf(", those on Kubernetes %s", ui.shipped)
+	}
+	ui.print(ui.app.stderr, "stopping: running tasks have %s to end%s; Ctrl-C again ends them now", ui.run.Grace, elsewhere)
 }
 
 // Progress implements local.Observer.

@@ -26,6 +26,8 @@ type Ending struct {
 	Why string
 	// Exit is the exit code of its process; -1 where there is none.
 	Exit int
+	// Said is what its process said last, in a line; it is shown where there is no better reason.
+	Said string
 }
 
 // execute runs an attempt where it belongs.
@@ -78,6 +80,8 @@ func (s *scheduler) abandon(ctx context.Context, t *runtime.Task, ending Ending,
 	case f.Message != "":
 	case stopped:
 		f.Message = "the run was stopped"
+	case ending.Said != "":
+		f.Message = fmt.Sprintf("the task ended with exit code %d before it could leave a record: %s", ending.Exit, ending.Said)
 	default:
 		f.Message = fmt.Sprintf("the task ended with exit code %d and left no record", ending.Exit)
 	}

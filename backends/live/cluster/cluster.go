@@ -75,6 +75,9 @@ func Open(opt Options) (*Cluster, error) {
 		}
 		return nil, ErrNone
 	}
+	if _, err := os.Stat(opt.Kubeconfig); opt.Kubeconfig != "" && err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+	}
 	rules := &clientcmd.ClientConfigLoadingRules{Precedence: files}
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: opt.Context}
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)

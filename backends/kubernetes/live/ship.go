@@ -1,0 +1,277 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mf-run/mf/backends/live"
+	"github.com/mf-run/mf/backends/live/cluster"
+)
+
+// Listener hears of a Job while it runs. Its methods are not called concurrently for one Job, nor after Run has returned.
+type Listener struct {
+	// Waits is told, in a line, what keeps the pod from starting, each time that is something else; and once with an empty
+	// text when it has started after all.
+	Waits func(why string)
+	// Line is told of each line that the container prints, without its end.
+	Line func(text string)
+	// Silent is told why lines cannot be had while the pod runs.
+	Silent func(err error)
+}
+
+// The times of a shipment.
+const (
+	// briefPatience is how long a pod is waited for that only somebody's doing can get to start: a secret is missing.
+	briefPatience = time.Minute
+	// eventsAfter is how long a pod may take to start before it is asked what happens to it.
+	eventsAfter = 15 * time.Second
+	// logGrace is how long the rest of the log is waited for once the pod has ended.
+	logGrace = 5 * time.Second
+	// stopSlack is how much longer than its own grace a pod that is stopped may take to be gone.
+	stopSlack = 15 * time.Second
+)
+
+// Run creates a Job and returns when its pod has ended, or cannot start. Nothing of it runs then: the Job is deleted unless
+// its pod failed, which is left to be looked at until the cluster deletes it. Cancelling ctx stops the pod, politely until
+// Options.Abort, and deletes the Job. An error says that the connection was lost, or a permission is missing; a Job that the
+// cluster does not take is an Ending.
+func (s *Shipper) Run(ctx context.Context, job *batchv1.Job, hear Listener) (Ending, error) {
+	h, err := s.register(job)
+	if err != nil {
+		return Ending{}, err
+	}
+	defer s.forget(h)
+	r := &voyage{Shipper: s, shipment: h, job: job, hear: hear, lines: make(chan string, 64)}
+	refused, err := r.create(ctx)
+	if err != nil || refused != "" {
+		return Ending{Why: refused, Exit: -1}, err
+	}
+	return r.follow(ctx)
+}
+
+// voyage is one call of Run.
+type voyage struct {
+	*Shipper
+	*shipment
+	job  *batchv1.Job
+	hear Listener
+
+	created time.Time
+	log     *podLog
+	lines   chan string
+	// blocked is what the listener was told last, since when something is in the way.
+	blocked string
+	since   time.Time
+	// hint is what events say of a pod about which nothing else is known, asked when.
+	hint  string
+	asked time.Time
+}
+
+// create makes the Job. refused says why the cluster does not take it.
+func (r *voyage) create(ctx context.Context) (refused string, err error) {
+	began, pause := r.opt.Now(), firstPause
+	job := r.job.DeepCopy()
+	job.Namespace = r.namespace
+	for {
+		// Not under ctx: a request that was cancelled may have made a Job that nobody knows of.
+		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+		_, err := r.batch.Jobs(r.namespace).Create(request, job, metav1.CreateOptions{})
+		cancel()
+		patience := r.opt.Outage
+		switch {
+		case err == nil, apierrors.IsAlreadyExists(err):
+			// There already: an attempt of ours whose answer was lost.
+			r.created = r.opt.Now()
+			return "", nil
+		case overQuota(err):
+			patience = r.opt.Patience
+			r.waits(oneLine("the cluster takes no more Jobs for now: " + err.Error()))
+		case cluster.Unreachable(err):
+			r.waits("the Kubernetes API does not answer")
+		case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+			return oneLine("the cluster does not take the Job: " + err.Error()), nil
+		default:
+			explained := r.in(r.namespace).Explain(createJobs, err)
+			if errors.Is(explained, live.ErrDenied) || errors.Is(explained, live.ErrNotFound) {
+				return "", explained
+			}
+			return oneLine(explained.Error()), nil
+		}
+		if waited := r.opt.Now().Sub(began); patience > 0 && waited >= patience {
+			return "", fmt.Errorf("waited for %s: %w", waited.Round(time.Second), r.in(r.namespace).Explain(createJobs, err))
+		}
+		select {
+		case <-ctx.Done():
+			return "the run was stopped", nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// follow waits for the end of the pod.
+func (r *voyage) follow(ctx context.Context) (Ending, error) {
+	defer func() {
+		if r.log != nil {
+			r.log.cancel()
+		}
+	}()
+	for {
+		state, err := r.look()
+		if err != nil {
+			return Ending{}, err
+		}
+		now := r.opt.Now()
+		v := judge(state, now)
+		if v.begun && r.log == nil && state.pod != nil {
+			r.log = r.openLog(state.pod)
+		}
+		switch v.phase {
+		case ended:
+			v.ending.LogWhole = r.drain()
+			return r.conclude(ctx, v.ending), nil
+		case running:
+			r.waits("")
+		case waiting:
+			if why, gaveUp := r.obstructed(ctx, state, v, now); gaveUp {
+				r.remove(0)
+				return Ending{Why: why, Exit: -1}, nil
+			}
+		}
+		select {
+		case <-r.changed:
+		case line := <-r.lines:
+			r.print(line)
+		case <-r.timer(v, now):
+		case <-ctx.Done():
+			return r.stop()
+		}
+	}
+}
+
+// timer fires when the Job is to be looked at although nothing has changed.
+func (r *voyage) timer(v verdict, now time.Time) <-chan time.Time {
+	next := v.check
+	sooner := func(t time.Time) {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	if v.phase == waiting {
+		sooner(now.Add(eventsAfter))
+		if limit := r.limit(v.hope); limit > 0 && r.blocked != "" {
+			sooner(r.since.Add(limit))
+		}
+	}
+	if next.IsZero() {
+		return nil
+	}
+	return time.After(max(next.Sub(now), 100*time.Millisecond))
+}
+
+// limit is how long something may be in the way; 0 for ever.
+func (r *voyage) limit(h hope) time.Duration {
+	if h == brief && (r.opt.Patience == 0 || r.opt.Patience > briefPatience) {
+		return briefPatience
+	}
+	return r.opt.Patience
+}
+
+// obstructed looks at a pod that has not started. gaveUp says that it is not to be waited for any longer.
+func (r *voyage) obstructed(ctx context.Context, state sight, v verdict, now time.Time) (why string, gaveUp bool) {
+	blocked := v.blocked
+	if blocked == "" {
+		blocked = r.ask(ctx, state, now)
+	}
+	if blocked == "" {
+		return "", false
+	}
+	if r.since.IsZero() {
+		r.since = now
+	}
+	r.waits(blocked)
+	limit := r.limit(v.hope)
+	switch waited := now.Sub(r.since); {
+	case v.hope == hopeless:
+		return blocked, true
+	case limit > 0 && waited >= limit:
+		return fmt.Sprintf("%s; it was waited for %s", blocked, waited.Round(time.Second)), true
+	}
+	return "", false
+}
+
+// waits tells the listener what is in the way, once.
+func (r *voyage) waits(why string) {
+	if why == r.blocked {
+		return
+	}
+	r.blocked = why
+	if why == "" {
+		r.since = time.Time{}
+	}
+	if r.hear.Waits != nil {
+		r.hear.Waits(why)
+	}
+}
+
+// ask finds out from the events what keeps a pod that says nothing itself: a volume, a quota. That it may not ask is no
+// harm.
+func (r *voyage) ask(ctx context.Context, state sight, now time.Time) string {
+	if now.Sub(r.created) < eventsAfter || now.Sub(r.asked) < eventsAfter {
+		return r.hint
+	}
+	r.asked = now
+	selector := "involvedObject.kind=Job,involvedObject.name=" + r.name
+	if state.pod != nil {
+		selector = "involvedObject.kind=Pod,involvedObject.name=" + state.pod.Name
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	list, err := r.core.Events(r.namespace).List(ctx, metav1.ListOptions{FieldSelector: selector})
+	if err != nil {
+		return r.hint
+	}
+	r.hint = ""
+	var last time.Time
+	for _, e := range list.Items {
+		at := e.LastTimestamp.Time
+		if at.IsZero() {
+			at = e.EventTime.Time
+		}
+		if e.Type == corev1.EventTypeWarning && !at.Before(last) {
+			last, r.hint = at, fmt.Sprintf("the pod does not start (%s): %s", e.Reason, oneLine(e.Message))
+		}
+	}
+	return r.hint
+}
+
+// overQuota reports whether a Job was refused for now, and may be taken when others have ended.
+func overQuota(err error) bool {
+	return apierrors.IsForbidden(err) && containsAny(err.Error(), "exceeded quota")
+}
+
+// conclude deletes a Job that is done with. One whose pod failed stays, to be looked at.
+func (r *voyage) conclude(ctx context.Context, e Ending) Ending {
+	if e.Exit == 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+		defer cancel()
+		// What cannot be deleted now, the cluster deletes when its time is up.
+		_ = r.delete(ctx, metav1.DeletePropagationBackground)
+	}
+	return e
+}
+
+func (r *voyage) delete(ctx context.Context, how metav1.DeletionPropagation) error {
+	err := r.batch.Jobs(r.namespace).Delete(ctx, r.name, metav1.DeleteOptions{PropagationPolicy: &how})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
