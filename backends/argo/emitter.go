@@ -136,6 +136,7 @@ func (e *emitter) templates(entrypoint string) []wfv1.Template {
 	for _, s := range e.flow.Steps {
 		if s.Recursive() {
 			list = append(list, e.loopTemplate(s))
+			e.noteLoop(s)
 		}
 	}
 	for _, s := range e.flow.Steps {

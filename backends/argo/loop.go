@@ -1,8 +1,11 @@
 package argo
 
 import (
+	"fmt"
+
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
+	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
 
@@ -57,4 +60,22 @@ func (e *emitter) loopTemplate(s *ir.Step) wfv1.Template {
 		t.Outputs.Parameters = []wfv1.Parameter{output}
 	}
 	return t
+}
+
+// maxRounds is how many rounds of the step Argo runs: each is called by the one before, below the entrypoint, the bodies of
+// the foreachs around the step and the loop itself.
+func (e *emitter) maxRounds(step string) int {
+	return (maxDepth - 2 - e.graph.PathLen(step)) * e.packs.Rounds(step)
+}
+
+// noteLoop says how long a loop may be, which is known nowhere else before a run fails by it.
+func (e *emitter) noteLoop(s *ir.Step) {
+	n := e.packs.Rounds(s.Name)
+	wayOut := fmt.Sprintf("--pack %s=%d runs %d rounds in each pod, and ten times as many in all.", s.Name, 10*n, 10*n)
+	if 10*n > ir.MaxPack {
+		wayOut = "Put the loop inside the step where it needs more."
+	}
+	e.list = append(e.list, diag.Notef(s.Next.Span, "loop-limit",
+		"step %s goes back to itself for %d rounds at the most: Argo calls no more templates inside each other", s.Name, e.maxRounds(s.Name)).
+		WithDetail("A longer loop fails the run. %s", wayOut))
 }
