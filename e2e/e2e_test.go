@@ -210,7 +210,7 @@ func (p place) client(flow, run string) view {
 
 // TestMain keeps one folder for what several subtests share.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := around(m)
 	if shared != "" {
 		os.RemoveAll(shared)
 	}
