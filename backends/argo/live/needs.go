@@ -1,6 +1,7 @@
 package argolive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,10 @@ var (
 	configMaps = &kind{name: "config map", version: "v1", plural: "configmaps"}
 	claims     = &kind{name: "persistent volume claim", version: "v1", plural: "persistentvolumeclaims"}
 	accounts   = &kind{name: "service account", version: "v1", plural: "serviceaccounts"}
+	// operators are the service accounts of sensors, which need other permissions than those of pods.
+	operators    = &kind{name: "service account", version: "v1", plural: "serviceaccounts"}
+	eventSources = &kind{name: "event source", group: argoGroup, version: argoVersion, plural: "eventsources"}
+	eventBuses   = &kind{name: "event bus", group: argoGroup, version: argoVersion, plural: "eventbus"}
 )
 
 // references are the fields that name another object, by the field and the name's field in it.
@@ -41,23 +46,25 @@ var references = map[string]struct {
 func (e *Engine) needs(ctx context.Context, items []item) []string {
 	wanted := map[need][]string{}
 	for _, it := range items {
-		if it.kind == workflowTemplates {
+		switch it.kind {
+		case workflowTemplates:
 			collectNeeds(it.object, wanted)
+		case sensors:
+			for n := range sensorNeeds(it.object) {
+				wanted[n] = append(wanted[n], forTrigger)
+			}
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(wanted), func(a, b need) int {
-		if c := strings.Compare(a.kind.name, b.kind.name); c != 0 {
-			return c
-		}
-		return strings.Compare(a.name, b.name)
+		return cmp.Or(strings.Compare(a.kind.name, b.kind.name), strings.Compare(a.name, b.name))
 	})
 	var notes []string
-	denied := map[*kind]bool{}
+	denied := map[string]bool{}
 	for _, n := range order {
 		there, err := e.api.exists(ctx, n.kind, n.name)
 		switch {
-		case err != nil && !denied[n.kind]:
-			denied[n.kind] = true
+		case err != nil && !denied[n.kind.plural]:
+			denied[n.kind.plural] = true
 			notes = append(notes, fmt.Sprintf("whether the %s that pods need are there could not be seen: %v", n.kind.plural, err))
 		case err == nil && !there:
 			notes = append(notes, fmt.Sprintf("%s %s is not in namespace %s, but %s", n.kind.name, n.name, e.cluster.Namespace, needs(wanted[n])))
@@ -73,8 +80,11 @@ func (e *Engine) needs(ctx context.Context, items []item) []string {
 
 func needs(steps []string) string {
 	steps = slices.Compact(slices.Sorted(slices.Values(steps)))
-	if slices.Contains(steps, "") {
+	switch {
+	case slices.Contains(steps, ""):
 		return "every step needs it"
+	case slices.Contains(steps, forTrigger):
+		return "nothing triggers the flow without it"
 	}
 	const most = 3
 	if len(steps) > most {
@@ -86,6 +96,27 @@ func needs(steps []string) string {
 	return "steps " + strings.Join(steps, ", ") + " need it"
 }
 
+// forTrigger stands in a list of steps for the sensor.
+const forTrigger = "\x00trigger"
+
+// sensorNeeds finds what a sensor refers to.
+func sensorNeeds(o object) map[need]bool {
+	spec := o["spec"]
+	found := map[need]bool{}
+	add := func(k *kind, name string) {
+		if name != "" {
+			found[need{k, name}] = true
+		}
+	}
+	add(eventBuses, cmp.Or(scalar(dig(spec, "eventBusName")), "default"))
+	add(operators, scalar(dig(spec, "template", "serviceAccountName")))
+	dependencies, _ := dig(spec, "dependencies").([]any)
+	for _, d := range dependencies {
+		add(eventSources, scalar(dig(d, "eventSourceName")))
+	}
+	return found
+}
+
 // collectNeeds finds what a template refers to, with the steps that do; "" for all of them.
 func collectNeeds(o object, wanted map[need][]string) {
 	spec, _ := o["spec"].(map[string]any)
@@ -94,7 +125,7 @@ func collectNeeds(o object, wanted map[need][]string) {
 	rest := maps.Clone(spec)
 	delete(rest, "templates")
 	find := func(v any, step string) {
-		references1(v, func(n need) { wanted[n] = append(wanted[n], step) })
+		eachReference(v, func(n need) { wanted[n] = append(wanted[n], step) })
 	}
 	find(rest, "")
 	for _, t := range templates {
@@ -111,12 +142,12 @@ func collectNeeds(o object, wanted map[need][]string) {
 	}
 }
 
-// references1 finds the references in a value, wherever they stand.
-func references1(v any, found func(need)) {
+// eachReference finds the references in a value, wherever they stand.
+func eachReference(v any, found func(need)) {
 	switch v := v.(type) {
 	case []any:
 		for _, e := range v {
-			references1(e, found)
+			eachReference(e, found)
 		}
 	case map[string]any:
 		for field, value := range v {
@@ -137,7 +168,7 @@ func references1(v any, found func(need)) {
 				found(need{r.kind, name})
 				continue
 			}
-			references1(value, found)
+			eachReference(value, found)
 		}
 	}
 }

@@ -175,6 +175,9 @@ func decode(data []byte) ([]object, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(raw) == 0 {
+			continue // only comments
+		}
 		o, err := decodeJSON(raw)
 		if err != nil {
 			return nil, err

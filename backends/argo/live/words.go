@@ -162,12 +162,25 @@ func labelWord(name string) string {
 	return "label " + name
 }
 
+// annotationWords are the annotations that mean something to the flow. Metaflow's own say the same as mf's.
+var annotationWords = map[string]string{
+	"workflows.argoproj.io/title":       "title",
+	"workflows.argoproj.io/description": "description",
+	"mf.run/version":                    "version of mf",
+	"mf.run/owner":                      "owner",
+	"mf.run/origin":                     "resumed run",
+	"mf.run/project":                    "project",
+	"mf.run/branch":                     "branch",
+	"metaflow/owner":                    "owner",
+	"metaflow/flow_name":                "flow",
+	"metaflow/project_name":             "project",
+	"metaflow/branch_name":              "branch",
+	"metaflow/project_flow_name":        "flow in the project",
+}
+
 func annotationWord(name string) string {
-	switch name {
-	case "workflows.argoproj.io/title", "workflows.argoproj.io/description":
-		return strings.TrimPrefix(name, "workflows.argoproj.io/")
-	case "mf.run/branch", "mf.run/project":
-		return strings.TrimPrefix(name, "mf.run/")
+	if word := annotationWords[name]; word != "" {
+		return word
 	}
 	return "annotation " + name
 }

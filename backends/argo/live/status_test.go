@@ -1,0 +1,181 @@
+package argolive
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/mf-run/mf/backends/live"
+)
+
+// ended is the status of a run as the controller leaves it: start succeeded at its second try, fit has splits of which one
+// was out of memory and one failed three times, other was left out, and the exit handler ran.
+const ended = `{
+ "w": {"id": "w", "displayName": "w", "type": "DAG", "templateName": "Train", "phase": "Failed", "startedAt": "2026-11-02T10:00:00Z"},
+ "w-1": {"id": "w-1", "displayName": "start", "type": "Retry", "templateName": "start", "phase": "Succeeded", "startedAt": "2026-11-02T10:00:00Z", "children": ["w-2", "w-3"]},
+ "w-2": {"id": "w-2", "displayName": "start(0)", "type": "Pod", "templateName": "start", "phase": "Failed", "message": "main: Error (exit code 1)", "startedAt": "2026-11-02T10:00:00Z"},
+ "w-3": {"id": "w-3", "displayName": "start(1)", "type": "Pod", "templateName": "start", "phase": "Succeeded", "startedAt": "2026-11-02T10:01:00Z"},
+ "w-4": {"id": "w-4", "displayName": "fit", "type": "TaskGroup", "templateName": "fit-all", "phase": "Failed", "startedAt": "2026-11-02T10:02:00Z"},
+ "w-5": {"id": "w-5", "displayName": "fit(0:0)", "type": "Pod", "templateName": "fit-all", "phase": "Succeeded", "startedAt": "2026-11-02T10:02:00Z"},
+ "w-6": {"id": "w-6", "displayName": "fit(1:1)", "type": "Pod", "templateName": "fit-all", "phase": "Failed", "message": "main: OOMKilled (exit code 137)", "startedAt": "2026-11-02T10:02:01Z"},
+ "w-7": {"id": "w-7", "displayName": "fit(2:2)", "type": "Retry", "templateName": "fit-all", "phase": "Failed", "message": "No more retries left", "startedAt": "2026-11-02T10:02:02Z", "children": ["w-8", "w-9"]},
+ "w-8": {"id": "w-8", "displayName": "fit(2:2)(0)", "type": "Pod", "templateName": "fit-all", "phase": "Failed", "message": "main: Error (exit code 1)", "startedAt": "2026-11-02T10:02:02Z"},
+ "w-9": {"id": "w-9", "displayName": "fit(2:2)(1)", "type": "Pod", "templateName": "fit-all", "phase": "Error", "message": "pod deleted", "startedAt": "2026-11-02T10:02:09Z"},
+ "w-a": {"id": "w-a", "displayName": "other", "type": "Skipped", "templateName": "other", "phase": "Skipped", "startedAt": "2026-11-02T10:01:30Z"},
+ "w-b": {"id": "w-b", "displayName": "w.onExit", "type": "Pod", "templateName": "on-exit", "phase": "Succeeded", "startedAt": "2026-11-02T10:04:00Z"},
+ "w-c": {"id": "w-c", "displayName": "body", "type": "Skipped", "templateName": "start-foreach-x", "phase": "Skipped", "startedAt": "2026-11-02T10:04:00Z"}
+}`
+
+const wantEnded = `start succeeded map[succeeded:1]
+other skipped map[skipped:1]
+fit_all failed map[failed:2 succeeded:1]
+  task fit(1:1): main: OOMKilled (exit code 137) (out of memory, give the step more)
+  task fit(2:2)(0): main: Error (exit code 1)
+  task fit(2:2)(1): pod deleted (somebody or the cluster removed the pod)
+on-exit succeeded map[succeeded:1]`
+
+var trainSteps = map[string]string{"start": "start", "fit-all": "fit_all", "other": "other"}
+
+func described(steps []live.Step) string {
+	var lines []string
+	for _, s := range steps {
+		lines = append(lines, fmt.Sprintf("%s %s %v", s.Name, s.Phase, s.Tasks))
+		for _, p := range s.Problems {
+			lines = append(lines, "  "+p)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestStepsOfNodes(t *testing.T) {
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write([]byte(ended)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, w := range map[string]*workflow{
+		"plain":      {Status: workflowStatus{Nodes: json.RawMessage(ended)}},
+		"compressed": {Status: workflowStatus{CompressedNodes: base64.StdEncoding.EncodeToString(zipped.Bytes())}},
+	} {
+		nodes, err := w.nodes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := described(stepsOfNodes(nodes, trainSteps, false, nil)); got != wantEnded {
+			t.Errorf("%s:\n%s\nwant:\n%s", name, got, wantEnded)
+		}
+	}
+	for _, text := range []string{"!", base64.StdEncoding.EncodeToString([]byte("no gzip"))} {
+		w := workflow{Status: workflowStatus{CompressedNodes: text}}
+		if _, err := w.nodes(); err == nil {
+			t.Errorf("%q is a state of tasks", text)
+		}
+	}
+}
+
+// podOf reads a pod's status as the kubelet writes it.
+func podOf(t *testing.T, node, status string) pod {
+	t.Helper()
+	var p pod
+	text := fmt.Sprintf(`{"metadata": {"name": "pod-%s", "labels": {"mf.run/step": "fit_all"}, "annotations": {"workflows.argoproj.io/node-id": %q}}, "status": %s}`, node, node, status)
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPodProblems(t *testing.T) {
+	event := podOf(t, "a", `{"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}]}`)
+	event.event = `FailedMount: MountVolume.SetUp failed for volume "db" : secret "db" not found`
+	for name, test := range map[string]struct {
+		pod  pod
+		want string
+	}{
+		"image": {podOf(t, "a", `{"phase": "Pending", "containerStatuses": [{"name": "main", "image": "acme/no:1", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}}]}`),
+			"image acme/no:1 cannot be pulled (ImagePullBackOff): Back-off pulling image"},
+		"image of mf-task": {podOf(t, "a", `{"phase": "Pending", "initContainerStatuses": [{"name": "mf-task", "image": "x", "state": {"waiting": {"reason": "ErrImagePull"}}}], "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}]}`),
+			"image x cannot be pulled (ErrImagePull): "},
+		"secret": {podOf(t, "a", `{"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"db\" not found"}}}]}`),
+			`container main cannot start (CreateContainerConfigError): secret "db" not found`},
+		"no node": {podOf(t, "a", `{"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient memory."}]}`),
+			"no node takes it: 0/1 nodes are available: 1 Insufficient memory."},
+		"volume":  {event, `FailedMount: MountVolume.SetUp failed for volume "db" : secret "db" not found (a volume or a secret is missing)`},
+		"memory":  {podOf(t, "a", `{"phase": "Failed", "containerStatuses": [{"name": "main", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}`), "main: OOMKilled (exit code 137) (out of memory, give the step more)"},
+		"evicted": {podOf(t, "a", `{"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}`), "Evicted: The node was low on resource: memory. (the node was short of resources)"},
+		"fine":    {podOf(t, "a", `{"phase": "Running", "containerStatuses": [{"name": "main", "state": {"running": {}}}]}`), ""},
+		"begins":  {podOf(t, "a", `{"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "ContainerCreating"}}}]}`), ""},
+		"done":    {podOf(t, "a", `{"phase": "Succeeded", "containerStatuses": [{"name": "wait", "state": {"terminated": {"exitCode": 1}}}]}`), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := test.pod.problem(); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestManyProblems: what a hundred pods suffer from is one line.
+func TestManyProblems(t *testing.T) {
+	nodes, pods := map[string]node{}, []pod{}
+	for i := range 100 {
+		id := fmt.Sprintf("n%03d", i)
+		nodes[id] = node{ID: id, Type: "Pod", TemplateName: "fit-all", Phase: "Pending", DisplayName: id}
+		pods = append(pods, podOf(t, id, `{"phase": "Pending", "containerStatuses": [{"name": "main", "image": "no", "state": {"waiting": {"reason": "ErrImagePull", "message": "not there"}}}]}`))
+	}
+	for i := range 8 {
+		id := fmt.Sprintf("x%d", i)
+		nodes[id] = node{ID: id, Type: "Pod", TemplateName: "fit-all", Phase: "Failed", DisplayName: id, Message: fmt.Sprintf("main: Error (exit code %d)", i+1)}
+	}
+	steps := stepsOfNodes(nodes, trainSteps, false, pods)
+	if len(steps) != 1 || steps[0].Phase != live.Running || !reflect.DeepEqual(steps[0].Tasks, map[live.Phase]int{live.Pending: 100, live.Failed: 8}) {
+		t.Fatalf("%+v", steps)
+	}
+	p := steps[0].Problems
+	if len(p) != maxProblems+1 || p[0] != "pod pod-n000 and 99 more: image no cannot be pulled (ErrImagePull): not there" || p[maxProblems] != "and 4 more" {
+		t.Errorf("%q", p)
+	}
+	// A run whose state the controller keeps elsewhere is counted from its pods.
+	if got := described(stepsOfPods(pods)); !strings.HasPrefix(got, "fit_all pending map[pending:100]\n  pod pod-n000 and 99 more") {
+		t.Error(got)
+	}
+}
+
+func TestPhases(t *testing.T) {
+	for _, test := range []struct {
+		phase, shutdown string
+		want            live.Phase
+	}{
+		{"", "", live.Pending}, {"Pending", "", live.Pending}, {"Running", "", live.Running}, {"Running", "Stop", live.Running},
+		{"Succeeded", "", live.Succeeded}, {"Failed", "", live.Failed}, {"Error", "", live.Failed}, {"Failed", "Terminate", live.Stopped},
+	} {
+		var w workflow
+		w.Status.Phase, w.Spec.Shutdown = test.phase, test.shutdown
+		if got := w.run().Phase; got != test.want {
+			t.Errorf("%q, %q: %s", test.phase, test.shutdown, got)
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	template := parse(t, template)
+	got, err := argumentsOf(template, map[string]string{"data": "x"})
+	if err != nil || compactJSON(got) != `[{"name":"data","value":"x"}]` {
+		t.Errorf("%v, %v", got, err)
+	}
+	_, err = argumentsOf(template, map[string]string{"dta": "x"})
+	want := "parameter data has no default and must be given\nthere is no parameter dta\ntrain takes: alpha (default 0.1), data"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+	if _, err := argumentsOf(parse(t, cron), map[string]string{"a": ""}); err == nil || !strings.Contains(err.Error(), "takes no parameters") {
+		t.Errorf("got %v", err)
+	}
+}
