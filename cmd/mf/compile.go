@@ -19,6 +19,7 @@ import (
 	"github.com/mf-run/mf/cmd/internal/stores"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/runtime/codepackage"
 )
 
 // compileFlags are the flags of compile.
@@ -35,6 +36,7 @@ type compileFlags struct {
 	pack       []string
 	tags       []string
 	env        []string
+	noPackage  bool
 }
 
 func (f *compileFlags) register(fs *pflag.FlagSet) {
@@ -48,6 +50,7 @@ func (f *compileFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.pack, "pack", nil, "splits of a foreach that one container runs: N, or STEP=N for one foreach (its first step) or loop")
 	fs.StringArrayVar(&f.tags, "tag", nil, "tag of every run; may be repeated")
 	fs.StringArrayVar(&f.env, "env", nil, "environment variable of every task: NAME=VALUE")
+	fs.BoolVar(&f.noPackage, "no-package", false, "do not name a code package: the images hold the code")
 	f.flow.register(fs)
 }
 
@@ -137,13 +140,75 @@ func (k *compiling) emit() ([]backends.File, error) {
 	return files, nil
 }
 
+// travels reports whether the target's tasks fetch the flow's code.
+func (k *compiling) travels() bool {
+	target := k.backend.Features().Target
+	return target != "ir"
+}
+
+// pack builds the code package, whose digest the files name. Nothing is uploaded.
+func (k *compiling) pack(ctx context.Context) (*codepackage.Package, error) {
+	opt, err := packageOptions(k.arg, k.flow)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := codepackage.Open(k.arg.dir())
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	code, err := codepackage.Build(ctx, folder, opt)
+	if err != nil {
+		return nil, fmt.Errorf("packaging the code (mf package list %s shows what is in it; --no-package is for images that hold it): %w", k.arg, err)
+	}
+	k.opt.Package = code.Digest
+	return code, nil
+}
+
+// keepOut sees that what is compiled does not travel with the code from which it is compiled: each compile would change
+// the code of the next.
+func (k *compiling) keepOut(out string) error {
+	dir := outputFolder(k.arg, k.backend.Features().Target, out)
+	if dir == "-" || !k.travels() {
+		return nil
+	}
+	inside, err := within(k.arg.dir(), dir)
+	if err != nil || len(inside) == 0 {
+		return err
+	}
+	if inside[0] == "." {
+		return usagef("-o %s is the flow's own folder, whose files travel with its code; name another, such as %s",
+			out, filepath.Join(dir, "manifests"))
+	}
+	return writeAtomic(filepath.Join(dir, codepackage.IgnoreFile), []byte("# Made by mf compile: what it makes is no part of the code.\n*\n"))
+}
+
+// outputFolder is where the files go.
+func outputFolder(arg flowArg, target, out string) string {
+	if out != "" {
+		return out
+	}
+	base := filepath.Base(arg.path)
+	return strings.TrimSuffix(base, filepath.Ext(base)) + "-" + target
+}
+
 func (a *app) compile(ctx context.Context, flowPath string, flags compileFlags) error {
 	k, err := a.loadCompiling(ctx, flowPath, flags)
 	if err != nil {
 		return err
 	}
+	if k.flow != nil && !k.list.HasErrors() && k.travels() && !flags.noPackage {
+		code, err := k.pack(ctx)
+		if err != nil {
+			return err
+		}
+		code.Close()
+	}
 	files, err := k.emit()
 	if err != nil {
+		return err
+	}
+	if err := k.keepOut(flags.out); err != nil {
 		return err
 	}
 	return a.writeFiles(k.arg, k.backend.Features().Target, flags.out, files)
@@ -219,11 +284,7 @@ func (a *app) writeFiles(arg flowArg, target, out string, files []backends.File)
 		}
 		return nil
 	}
-	dir := out
-	if dir == "" {
-		base := filepath.Base(arg.path)
-		dir = strings.TrimSuffix(base, filepath.Ext(base)) + "-" + target
-	}
+	dir := outputFolder(arg, target, out)
 	for _, f := range files {
 		path := filepath.Join(dir, filepath.FromSlash(f.Path))
 		if err := writeAtomic(path, f.Data); err != nil {

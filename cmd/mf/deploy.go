@@ -97,8 +97,10 @@ func (a *app) prepare(ctx context.Context, flowPath string, flags deployFlags) (
 		return nil, err
 	}
 	if k.flow != nil && !k.list.HasErrors() {
-		if err := d.pack(ctx); err != nil {
-			return nil, err
+		if !flags.noPackage {
+			if d.code, err = d.pack(ctx); err != nil {
+				return nil, err
+			}
 		}
 		d.name, _ = deployer.DeployedName(k.flow, k.opt) // emit says what is wrong with it
 	}
@@ -116,24 +118,6 @@ func (d *deploying) settle(ctx context.Context, flags deployFlags) error {
 		return err
 	}
 	return d.decideToken(ctx, flags.token)
-}
-
-// pack builds the code package, whose digest the files name.
-func (d *deploying) pack(ctx context.Context) error {
-	opt, err := packageOptions(d.arg, d.flow)
-	if err != nil {
-		return err
-	}
-	folder, err := codepackage.Open(d.arg.dir())
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	if d.code, err = codepackage.Build(ctx, folder, opt); err != nil {
-		return fmt.Errorf("packaging the code (mf package list %s shows what is in it): %w", d.arg, err)
-	}
-	d.opt.Package = d.code.Digest
-	return nil
 }
 
 // deployment is what the engine is asked to have.
@@ -294,6 +278,9 @@ func failedAs(format string, args ...any) error {
 
 // upload puts the code package into the datastore.
 func (d *deploying) upload(ctx context.Context) error {
+	if d.code == nil {
+		return nil
+	}
 	store, err := d.app.openDeployStore(ctx, d.config)
 	if err != nil {
 		return err

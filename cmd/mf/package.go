@@ -29,12 +29,49 @@ func (a *app) packageCommand() *cobra.Command {
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	var out string
+	var with flowFlags
 	save := &cobra.Command{
 		Use: "save FLOW", Short: "Write the code package to a file", Args: exactly("FLOW"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.packageSave(cmd.Context(), args[0], out) },
 	}
 	save.Flags().StringVarP(&out, "output", "o", "", "file to write to (default: FLOW.tgz)")
-	return group(cmd, list, save)
+	push := &cobra.Command{
+		Use: "push FLOW", Short: "Upload the code package to the shared datastore", Args: exactly("FLOW"),
+		Long: "Upload the code package to the datastore of deployed flows, and print its digest, which is the one that mf compile\n" +
+			"writes into what it compiles from the same code. mf deploy does this by itself.",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.packagePush(cmd.Context(), args[0], with) },
+	}
+	with.register(push.Flags())
+	return group(cmd, list, save, push)
+}
+
+func (a *app) packagePush(ctx context.Context, flowPath string, with flowFlags) error {
+	arg, err := parseFlowArg(flowPath)
+	if err != nil {
+		return err
+	}
+	c, err := a.loadConfig(arg.dir())
+	if err != nil {
+		return err
+	}
+	k := &compiling{app: a, arg: arg, config: c}
+	if k.flow, err = a.mustLoad(ctx, c, arg, with, nil, true); err != nil {
+		return err
+	}
+	code, err := k.pack(ctx)
+	if err != nil {
+		return err
+	}
+	defer code.Close()
+	store, err := a.openDeployStore(ctx, c)
+	if err != nil {
+		return err
+	}
+	if _, err := codepackage.Save(ctx, store, k.flow.Name, code); err != nil {
+		return fmt.Errorf("uploading the code: %w", err)
+	}
+	fmt.Fprintln(a.stdout, code.Digest)
+	return nil
 }
 
 func (a *app) packageList(ctx context.Context, flowPath string, asJSON bool) error {

@@ -71,7 +71,7 @@ func (a *app) resumeOn(ctx context.Context, flowPath, step string, flags runFlag
 	}
 	d := &deploying{compiling: r.compiling, engine: r.engine}
 	defer d.close()
-	if err := d.pack(ctx); err != nil {
+	if d.code, err = d.pack(ctx); err != nil {
 		return err
 	}
 	r.code = d.code

@@ -14,7 +14,7 @@ import (
 // disagree .mfignore has the last word, whatever folder it is in.
 const (
 	gitIgnore = ".gitignore"
-	mfIgnore  = ".mfignore"
+	mfIgnore  = IgnoreFile
 )
 
 // maxIgnoreFile bounds an ignore file, in bytes.
@@ -374,3 +374,6 @@ func byteRunes(s string) string {
 	}
 	return string(runes)
 }
+
+// IgnoreFile is the name of the files that say, in the language of .gitignore, what of their folder stays behind.
+const IgnoreFile = ".mfignore"
