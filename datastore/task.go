@@ -76,14 +76,24 @@ func (s *Store) WriteRuntime(ctx context.Context, t TaskRef, attempt int, exit E
 // Finish writes the artifact index of attempt rec.Attempt and then marks the attempt as done, be it a success or a
 // failure. The blobs that the index names must be there.
 func (s *Store) Finish(ctx context.Context, t TaskRef, rec Record) error {
+	if err := s.WriteRecord(ctx, t, rec); err != nil {
+		return err
+	}
+	return s.MarkDone(ctx, t, rec.Attempt)
+}
+
+// WriteRecord is the first half of Finish: the attempt is not done yet, and the record may be written anew.
+func (s *Store) WriteRecord(ctx context.Context, t TaskRef, rec Record) error {
 	if err := checkRecord(rec); err != nil {
 		return fmt.Errorf("finishing task %s: %w", t, err)
 	}
 	data := appendRecord(make([]byte, 0, 256+256*len(rec.Artifacts)), s.b.Type(), rec)
-	if err := s.putTask(ctx, t, rec.Attempt, dataFile, data); err != nil {
-		return err
-	}
-	return s.putTask(ctx, t, rec.Attempt, doneFile, []byte(`""`))
+	return s.putTask(ctx, t, rec.Attempt, dataFile, data)
+}
+
+// MarkDone is the second half of Finish: an attempt that has a record is done. Idempotent.
+func (s *Store) MarkDone(ctx context.Context, t TaskRef, attempt int) error {
+	return s.putTask(ctx, t, attempt, doneFile, []byte(`""`))
 }
 
 // Clone records attempt from.Attempt of task old, which is done, as attempt 0 of task t: the same artifacts, the same

@@ -32,6 +32,8 @@ const (
 	// EnvAddress is the IP address or host name under which the other containers of the run reach this one. The tasks of a
 	// gang find each other by it.
 	EnvAddress = "MF_ADDRESS"
+	// EnvGangTimeout is how long a task of a gang waits for the others to come: a time with a unit, or seconds.
+	EnvGangTimeout = "MF_GANG_TIMEOUT"
 	// EnvPackWorkers is how many tasks of a pack run at a time, 1 or more. Unset means as many as the container has CPUs: its
 	// limit where it has one, else those of the machine, which may be more than it has asked for.
 	EnvPackWorkers = "MF_PACK_WORKERS"

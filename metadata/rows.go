@@ -186,6 +186,17 @@ func (e Env) TaskStarted(t TaskRef, attempt int, frames []ForeachFrame, now time
 	return Batch{Metadata: rows.list}
 }
 
+// GangMember says, of a task that has started, which member of a gang of what size it is. The first is Metaflow's control task.
+func (e Env) GangMember(t TaskRef, attempt, size, index int, now time.Time) Batch {
+	rows := e.values(t, attempt, now.UnixMilli())
+	rows.add("parallel-world-size", strconv.Itoa(size))
+	rows.add("parallel-node-index", strconv.Itoa(index))
+	if index == 0 {
+		rows.add("internal_task_type", "control_task")
+	}
+	return Batch{Metadata: rows.list}
+}
+
 // foreachStack returns "var=value" of the frames, up to the first that is unknown or would pass the bound.
 func foreachStack(frames []ForeachFrame) []string {
 	var stack []string

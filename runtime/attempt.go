@@ -32,6 +32,9 @@ type attempt struct {
 	// begun waits until the attempt's start is on record and returns what went wrong with that.
 	begun func() error
 
+	// member is the attempt's part in a gang of containers; nil for none.
+	member *member
+
 	taken   *Taken
 	failure *Failure
 	usage   worker.Exit
@@ -66,19 +69,42 @@ func (a *attempt) fallback() *Failure {
 	return &Failure{Type: "metaflow.plugins.catch_decorator.FailureHandledByCatch", Message: msg}
 }
 
+// succeeded reports whether the attempt counts as a success, be it that @catch makes it one. Then it also says how the step
+// goes on.
+func (a *attempt) succeeded() bool {
+	switch {
+	case a.failure == nil:
+		return true
+	case a.task.refused != nil || !a.caught() || a.failure.Crashed && !a.task.fallback() || a.failure.Type == typeGang:
+		return false
+	}
+	a.taken = a.staticTransition()
+	return true
+}
+
+// record is the attempt's record, whose blobs are stored first.
+func (a *attempt) record(ctx context.Context, ok bool) (datastore.Record, error) {
+	artifacts, err := a.artifacts(ctx, ok)
+	if err != nil {
+		return datastore.Record{}, fmt.Errorf("storing the artifacts of %s: %w", a.task.Ref, err)
+	}
+	rec := datastore.Record{Attempt: a.task.Attempt, PythonVersion: a.run.PythonVersion, Artifacts: artifacts}
+	if a.task.Step.Command != nil {
+		rec.PythonVersion = ""
+	}
+	return rec, nil
+}
+
 // finish writes the attempt's record and metadata.
 func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	r, t := a.run, a.task
+	ok := a.succeeded()
 	out := Outcome{Failure: a.failure, Usage: a.usage}
-	ok := a.failure == nil || (t.refused == nil && a.caught() && (!a.failure.Crashed || t.fallback()))
-	if ok && a.failure != nil {
-		a.taken = a.staticTransition()
-	}
 	exit := datastore.Exit{Code: a.usage.Code, Killed: a.failure != nil && a.failure.Stopped, Success: ok}
 	if !ok && exit.Code == 0 {
 		exit.Code = 1
 	}
-	var artifacts map[string]datastore.Artifact
+	var record datastore.Record
 	var g errgroup.Group
 	g.Go(a.closeLogs)
 	if t.before != nil {
@@ -89,28 +115,22 @@ func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 		g.Go(func() error { return r.Store.WriteRuntime(ctx, t.Ref, t.Attempt, exit) })
 	}
 	g.Go(func() (err error) {
-		if artifacts, err = a.artifacts(ctx, ok); err != nil {
-			err = fmt.Errorf("storing the artifacts of %s: %w", t.Ref, err)
-		}
+		record, err = a.record(ctx, ok)
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		return Outcome{}, err
 	}
-	record := datastore.Record{Attempt: t.Attempt, PythonVersion: r.PythonVersion, Artifacts: artifacts}
-	if t.Step.Command != nil {
-		record.PythonVersion = ""
-	}
 	if err := r.Store.Finish(ctx, t.Ref, record); err != nil {
 		return Outcome{}, fmt.Errorf("writing the record of %s: %w", t.Ref, err)
 	}
-	if err := r.Sink.Add(r.Rows.TaskFinished(metadata.TaskRef(t.Ref), t.Attempt, ok, ArtifactRefs(artifacts), r.Now())); err != nil {
+	if err := r.Sink.Add(r.Rows.TaskFinished(metadata.TaskRef(t.Ref), t.Attempt, ok, ArtifactRefs(record.Artifacts), r.Now())); err != nil {
 		return Outcome{}, err
 	}
 	if ok {
 		out.Result = &Result{
 			Ref: t.Ref, Attempt: t.Attempt, Path: t.Path, Iteration: t.Iteration, Stack: t.Stack,
-			Artifacts: artifacts, Next: a.taken,
+			Artifacts: record.Artifacts, Next: a.taken,
 		}
 	}
 	return out, nil
@@ -197,6 +217,13 @@ func (a *attempt) ownValues(ok bool) []ownValue {
 		taken = a.taken
 	}
 	values = append(values, transitionValues(taken, t.Step)...)
+	if g := t.Gang; ok && g != nil && g.Index == 0 && len(g.Tasks) > 0 {
+		members := make([]any, len(g.Tasks))
+		for i, task := range g.Tasks {
+			members[i] = t.Ref.Run + "/" + t.Ref.Step + "/" + task
+		}
+		values = append(values, ownValue{"_control_mapper_tasks", members, typeList}, ownValue{"_control_task_is_mapper_zero", true, typeBool})
+	}
 	exception := ownValue{"_exception", nil, typeNone}
 	if a.failure != nil {
 		exception = ownValue{"_exception", a.failure.record(), typeExc}

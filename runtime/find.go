@@ -34,7 +34,13 @@ func (i *Invocation) task(ctx context.Context, loader *Loader, s *ir.Step, path 
 		if err != nil {
 			return nil, err
 		}
-		return t, f.enter(t, in)
+		if err := f.enter(t, in); err != nil {
+			return nil, err
+		}
+		if i.Run.Graph.Step(split).Next.Kind == ir.Parallel {
+			t.Gang = i.Run.place(path, in.Next.Splits)
+		}
+		return t, nil
 	default:
 		in, err := f.arrived(i.Run.Graph.Predecessors(s.Name), path, s.Name)
 		if err != nil {

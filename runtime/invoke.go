@@ -99,7 +99,13 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 	if attemptsErr != nil {
 		return nil, nil, fmt.Errorf("reading the attempts of %s: %w", ref, attemptsErr)
 	}
-	if last := lastStarted(attempts); last != nil && last.Done {
+	last := lastStarted(attempts)
+	if inputsErr == nil && last != nil && !last.Done && last.HasRecord && task.Gang != nil {
+		if last.Done, err = i.confirm(ctx, ref, task, last.Number); err != nil {
+			return nil, nil, err
+		}
+	}
+	if last != nil && last.Done {
 		if done, err = loader.loadAt(ctx, ref, path, iteration); err != nil {
 			return nil, nil, fmt.Errorf("reading the record of %s: %w", ref, err)
 		}

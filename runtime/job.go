@@ -109,7 +109,7 @@ func (a *attempt) job() job {
 		j.Item = &jobItem{Var: t.Stack[n-1].Var, Index: t.Stack[n-1].Index}
 	}
 	if g := t.Gang; g != nil {
-		j.Parallel = &jobGang{NumNodes: g.Size, NodeIndex: g.Index, MainIP: "127.0.0.1", ControlTaskID: g.ControlTaskID}
+		j.Parallel = &jobGang{NumNodes: g.Size, NodeIndex: g.Index, MainIP: g.mainIP(), ControlTaskID: g.ControlTaskID}
 	}
 	return j
 }
@@ -165,7 +165,7 @@ func (a *attempt) stepEnv() map[string]string {
 	env["MF_PATH"] = t.Path.String()
 	env["MF_PATHSPEC"] = t.Ref.String()
 	if g := t.Gang; g != nil {
-		env["MF_PARALLEL_MAIN_IP"] = "127.0.0.1"
+		env["MF_PARALLEL_MAIN_IP"] = g.mainIP()
 		env["MF_PARALLEL_NUM_NODES"] = itoa(g.Size)
 		env["MF_PARALLEL_NODE_INDEX"] = itoa(g.Index)
 		env["MF_PARALLEL_CONTROL_TASK_ID"] = g.ControlTaskID

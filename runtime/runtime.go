@@ -100,8 +100,13 @@ func (t *Task) fallback() bool {
 
 // Gang is a task's place among cooperating tasks.
 type Gang struct {
-	Size, Index   int
-	ControlTaskID string
+	Size, Index int
+	// ControlTaskID is the id of the first member, MainIP where it is reached: this machine if empty.
+	ControlTaskID, MainIP string
+	// Tasks are the ids of all members, by index; the first one needs them.
+	Tasks []string
+	// apart is set where the members run in containers of their own, which have to find each other.
+	apart bool
 }
 
 // Failure says why an attempt failed.
@@ -188,6 +193,8 @@ type Run struct {
 	Warn func(message string)
 	// MaxLogSize bounds each of a task's log streams, in bytes; 0 is no bound.
 	MaxLogSize int64
+	// Gangs is what tasks of a gang need that run in containers of their own.
+	Gangs Gangs
 	// Output receives what tasks print; nil to drop it. It is called concurrently.
 	Output func(Line)
 	// Now is the clock.
@@ -227,22 +234,38 @@ func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 		a.refuse(t.refused)
 	case t.fallback():
 		a.failure = a.fallback()
-	case t.Step.Command != nil:
-		err = a.runCommand(ctx)
+	case t.Gang != nil && t.Gang.apart:
+		err = a.runInGang(ctx)
 	default:
-		err = a.runPython(ctx)
+		err = a.runStep(ctx)
 	}
 	err = errors.Join(err, a.begun())
 	if err != nil {
 		return Outcome{}, fmt.Errorf("running %s: %w", t.Ref, errors.Join(err, a.closeLogs()))
 	}
+	if a.member != nil {
+		if err := a.leaveGang(ctx); err != nil {
+			return Outcome{}, fmt.Errorf("running %s: %w", t.Ref, errors.Join(err, a.closeLogs()))
+		}
+	}
 	// A stopped run still writes its record: the user's Ctrl-C must not lose what was produced.
 	return a.finish(context.WithoutCancel(ctx))
+}
+
+// runStep runs the step's process.
+func (a *attempt) runStep(ctx context.Context) error {
+	if a.task.Step.Command != nil {
+		return a.runCommand(ctx)
+	}
+	return a.runPython(ctx)
 }
 
 func (r *Run) recordStart(t *Task, now time.Time) error {
 	ref := metadata.TaskRef(t.Ref)
 	b := r.Rows.TaskRegistered(ref, t.Attempt, now)
 	b.Add(r.Rows.TaskStarted(ref, t.Attempt, ForeachFrames(t.Stack), now))
+	if g := t.Gang; g != nil {
+		b.Add(r.Rows.GangMember(ref, t.Attempt, g.Size, g.Index, now))
+	}
 	return r.Sink.Add(b)
 }

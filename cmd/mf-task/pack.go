@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,9 @@ func (w *work) leaves() bool {
 func (w *work) atOnce(n int) int {
 	if split, first := w.invoked.Run.Graph.FirstOfBody(w.req.Step); first {
 		if s := w.flow.Step(split); s.Next.Kind == ir.Parallel {
+			if gangs := &w.invoked.Run.Gangs; n > 1 {
+				gangs.Address = cmp.Or(gangs.Address, "127.0.0.1") // they are all here
+			}
 			return n
 		}
 	}

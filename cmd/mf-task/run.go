@@ -85,6 +85,7 @@ func (w *work) newRun() (*runtime.Run, error) {
 		User: w.set.user, Namespace: w.set.namespace(), Tags: w.set.tags, Project: project,
 		TempDir: w.tmp, Dir: w.set.code, Environ: w.environ, TaskEnv: w.withReader(w.taskEnv()),
 		Contained: true, Warn: func(message string) { w.warn("%s", message) }, MaxLogSize: w.set.maxLog,
+		Gangs:  runtime.Gangs{Address: w.set.address, Timeout: w.set.gangTimeout},
 		Output: w.outputOf(w.env(ir.EnvMarkLines) != ""), Now: w.now, Grace: w.set.grace, Abort: w.abort,
 		Rows: metadata.Env{
 			User: w.set.user, Runtime: w.set.runtime, ProductionToken: w.set.token, MetaflowVersion: runtime.MetaflowVersion, Tags: w.set.tags,

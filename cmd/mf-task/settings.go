@@ -60,6 +60,7 @@ func variables() []variable {
 		{ir.EnvAddress, ""},
 		{ir.EnvMarkLines, ""},
 		{ir.EnvPackWorkers, "the number of CPUs that the container may use"},
+		{ir.EnvGangTimeout, defaultGangTimeout.String()},
 		{envPython, defaultPython},
 		{envCache, "a temporary folder"},
 		{envPatience, "10m"},
@@ -82,6 +83,8 @@ const (
 	defaultMaxLog = 10 // MiB
 	// defaultGrace is less than the 30 s after which Kubernetes ends a container the hard way.
 	defaultGrace = 20 * time.Second
+	// defaultGangTimeout is as long as Metaflow's.
+	defaultGangTimeout = 10 * time.Minute
 )
 
 // settings is what the environment says, checked.
@@ -98,6 +101,8 @@ type settings struct {
 	patience           time.Duration // 0 for the default, below zero for none
 	grace              time.Duration
 	maxLog             int64
+	address            string
+	gangTimeout        time.Duration
 	workers            int // how many tasks of a pack run at a time; 0 for the default
 }
 
@@ -107,6 +112,7 @@ func (p *program) settings() (s settings, err error) {
 		user: cmp.Or(p.env(ir.EnvUser), defaultUser), branch: p.env(ir.EnvBranch), token: p.env(ir.EnvProductionToken),
 		runtime: p.env(ir.EnvRuntime), origin: p.env(ir.EnvOriginRun), python: cmp.Or(p.env(envPython), defaultPython),
 		cache: p.env(envCache), grace: defaultGrace, maxLog: defaultMaxLog << 20,
+		address: p.env(ir.EnvAddress), gangTimeout: defaultGangTimeout,
 	}
 	if s.datastore == "" {
 		return s, fmt.Errorf("%s is not set: it is the root of the datastore, %s", ir.EnvDatastore, stores.Schemes)
@@ -127,6 +133,11 @@ func (p *program) settings() (s settings, err error) {
 	}
 	if text := p.env(envGrace); text != "" {
 		if s.grace, err = parseTime(envGrace, text); err != nil {
+			return s, err
+		}
+	}
+	if text := p.env(ir.EnvGangTimeout); text != "" {
+		if s.gangTimeout, err = parseTime(ir.EnvGangTimeout, text); err != nil {
 			return s, err
 		}
 	}

@@ -58,15 +58,21 @@ func (s *scheduler) fanOut(step *ir.Step, res *runtime.Result, dirty bool) {
 		return
 	}
 	target := step.Next.Targets[0].Step
-	var gang *runtime.Gang
+	var ids []string // of a gang's tasks
+	if step.Next.Kind == ir.Parallel {
+		for i := range n {
+			ids = append(ids, s.taskID(s.nextID+i, res.Path.Child(i), s.firstIteration(target)))
+		}
+	}
 	for i := range n {
 		frame := runtime.Frame{Step: target, Var: res.Next.Var, NumSplits: n, Index: i}
 		if i < len(res.Next.Values) {
 			frame.Value, frame.HasValue = res.Next.Values[i], true
 		}
 		stack := append(slices.Clone(res.Stack), frame)
-		if step.Next.Kind == ir.Parallel {
-			gang = &runtime.Gang{Size: n, Index: i}
+		var gang *runtime.Gang
+		if ids != nil {
+			gang = &runtime.Gang{Size: n, Index: i, ControlTaskID: ids[0], Tasks: ids}
 		}
 		s.enqueue(target, res.Path.Child(i), s.firstIteration(target), stack, []*runtime.Result{res}, dirty, gang)
 	}

@@ -280,10 +280,7 @@ func (s *scheduler) enqueue(step string, path ir.SplitPath, iteration int, stack
 	dirty bool, gang *runtime.Gang) {
 	st := s.run.Graph.Step(step)
 	times, _ := st.Retry()
-	id := strconv.Itoa(s.nextID)
-	if s.opt.named() {
-		id = runtime.TaskID(path, iteration)
-	}
+	id := s.taskID(s.nextID, path, iteration)
 	task := &runtime.Task{
 		Ref:  datastore.TaskRef{Flow: s.run.Flow.Name, Run: s.run.ID, Step: step, Task: id},
 		Step: st, Path: path, Iteration: iteration, Stack: stack, Inputs: inputs, Retries: times, Gang: gang,
@@ -291,6 +288,14 @@ func (s *scheduler) enqueue(step string, path ir.SplitPath, iteration int, stack
 	s.nextID++
 	s.count.Known++
 	s.ready = append(s.ready, &pending{task: task, dirty: dirty || step == s.opt.RerunStep})
+}
+
+// taskID is the id of a task: its place in the order of tasks, or where they have names, its name.
+func (s *scheduler) taskID(number int, path ir.SplitPath, iteration int) string {
+	if s.opt.named() {
+		return runtime.TaskID(path, iteration)
+	}
+	return strconv.Itoa(number)
 }
 
 // fail records a mistake of the flow that shows only now.
