@@ -110,7 +110,12 @@ func TestNotInstalled(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	e := answers(t, http.StatusServiceUnavailable, `{"kind": "Status", "apiVersion": "v1", "reason": "ServiceUnavailable", "code": 503}`)
+	e := answers(t, http.StatusOK, `{"kind": "APIResourceList", "resources": [{"name": "workflowtemplates"}]}`)
+	sensor := strings.Replace(cron, "CronWorkflow", "Sensor", 1)
+	if _, err := e.Plan(t.Context(), files(sensor)); !errors.Is(err, live.ErrUnavailable) || !strings.Contains(err.Error(), "install Argo Events") {
+		t.Errorf("got %v", err)
+	}
+	e = answers(t, http.StatusServiceUnavailable, `{"kind": "Status", "apiVersion": "v1", "reason": "ServiceUnavailable", "code": 503}`)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := e.Plan(ctx, files(template)); err == nil || errors.Is(err, live.ErrNotFound) {
