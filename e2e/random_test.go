@@ -44,8 +44,8 @@ func seeds(t *testing.T, first uint64, n int) (all []uint64) {
 	return all
 }
 
-// shrinking is how many smaller flows are tried where one shows a difference.
-const shrinking = 25
+// shrinkFlag bounds the smaller flows that are tried where one shows a difference.
+var shrinkFlag = flag.Int("shrink", 20, "smaller flows to try where a random flow shows a difference")
 
 // randomFlow says what is wrong with a flow, in which differs finds a difference: the smallest flow that has one, and the
 // seed.
@@ -56,7 +56,8 @@ func randomFlow(t *testing.T, f *flowgen.Flow, differs func(*flowgen.Flow) strin
 	if report == "" {
 		return
 	}
-	small := flowgen.Shrink(f, shrinking, func(f *flowgen.Flow) bool {
+	t.Logf("before it is made smaller:\n%s", report)
+	small := flowgen.Shrink(f, *shrinkFlag, func(f *flowgen.Flow) bool {
 		r := differs(f)
 		if r != "" {
 			report = r
@@ -129,13 +130,17 @@ func (p place) tryMf(args ...string) (run string, err error) {
 // left is what a run left behind in this place.
 func (p place) left(flow, run string) *same.View {
 	p.t.Helper()
-	backend, err := local.Open(filepath.Join(p.dir, ".metaflow"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	v, err := same.Read(p.t.Context(), same.Run{Store: datastore.New(backend), Flow: flow, ID: run})
+	v, err := p.view(flow, run)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return v
+}
+
+func (p place) view(flow, run string) (*same.View, error) {
+	backend, err := local.Open(filepath.Join(p.dir, ".metaflow"))
+	if err != nil {
+		return nil, err
+	}
+	return same.Read(p.t.Context(), same.Run{Store: datastore.New(backend), Flow: flow, ID: run})
 }

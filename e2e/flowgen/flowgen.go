@@ -93,6 +93,16 @@ func (f *Flow) Varying() []string { return f.names(func(n *node) string { return
 // Metaflow hands them over in no fixed order; mf does so in the order of the split.
 func (f *Flow) Unordered() []string { return f.names(func(n *node) string { return n.order() }) }
 
+// Loops returns the names of the steps that go back to themselves.
+func (f *Flow) Loops() []string {
+	return f.names(func(n *node) string {
+		if n.kind == "loop" {
+			return n.name
+		}
+		return ""
+	})
+}
+
 func (f *Flow) names(of func(*node) string) (names []string) {
 	f.clone().number().visit(func(n *node) {
 		if name := of(n); name != "" {
