@@ -256,6 +256,37 @@ func hasRetries(f *ir.Flow) bool {
 	})
 }
 
+// TestChoiceNames chooses between steps with names that Argo's expressions could take for something else.
+func TestChoiceNames(t *testing.T) {
+	f := backendtest.Chain(2)
+	f.Steps[0].Next = &ir.Transition{Kind: ir.Switch, Condition: "which"}
+	for _, name := range oddNames {
+		f.Steps[0].Next.Targets = append(f.Steps[0].Next.Targets, ir.Target{Step: name})
+		f.Steps = append(f.Steps, &ir.Step{Name: name, Next: &ir.Transition{Kind: ir.Linear, Targets: []ir.Target{{Step: "end"}}}})
+	}
+	files, list := argo.Backend{}.Emit(f, backendtest.Options())
+	if list.HasErrors() {
+		t.Fatal(list)
+	}
+	if err := check(files); err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := parse(files[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range oddNames {
+		var ran []string
+		c := controller{t: t, spec: &parsed.Spec, wf: "run", pod: func(i ir.TaskInvocation) (map[string]string, bool) {
+			ran = append(ran, i.Step)
+			return map[string]string{ir.OutputBranch: name}, true
+		}}
+		if phase := c.run(); phase != wfv1.NodeSucceeded || !slices.Equal(ran, []string{"start", name, "end"}) {
+			t.Errorf("choosing %s: %s, ran %v", name, phase, ran)
+		}
+	}
+}
+
 // randomFlow is a valid flow of splits, foreachs, switches and loops inside each other.
 func randomFlow(seed uint64) *ir.Flow {
 	m := &maker{random: rand.New(rand.NewPCG(seed, 7)), flow: &ir.Flow{Name: "Random", Start: "start", End: "end",

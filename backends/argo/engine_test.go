@@ -17,14 +17,17 @@ import (
 	"github.com/mf-run/mf/backends/backendtest"
 )
 
+// oddNames are step names that Argo's expressions could take for something else.
+var oddNames = []string{
+	"true", "false", "nil", "in", "not", "and", "or", "matches", "contains", "let", "if", "else", "len", "all", "any",
+	"one", "none", "map", "filter", "count", "now", "max", "date", "sum", "item", "tasks", "inputs", "workflow", "retries",
+	"steps", "2nd", "a_", "a__b", "x_1", "start_s", "startswith", "print", "env", "get", "type", "int", "float", "string",
+}
+
 // TestTaskNames evaluates what each task waits for as Argo's controller does, with step names that its expressions could
 // take for something else.
 func TestTaskNames(t *testing.T) {
-	names := []string{
-		"true", "false", "nil", "in", "not", "and", "or", "matches", "contains", "let", "if", "else", "len", "all", "any",
-		"one", "none", "map", "filter", "count", "now", "max", "date", "sum", "item", "tasks", "inputs", "workflow", "retries",
-		"steps", "2nd", "a_", "a__b", "x_1", "start_s", "startswith", "print", "env", "get", "type", "int", "float", "string",
-	}
+	names := oddNames
 	f := backendtest.Chain(len(names) + 2)
 	for i, name := range names {
 		f.Steps[i].Next.Targets[0].Step, f.Steps[i+1].Name = name, name
