@@ -7,14 +7,14 @@ NOT_YET = frozenset(
     """
     ArgoEvent ConfigInput DeployedFlow Deployer Inputs JSONTypeClass NBDeployer NBRunner R Runner S3 TriggeredRun
     cards cli cli_args cli_components client clone_util cmd cmd_with_io conda_environment_yml_parser datastore
-    datatools debug default_metadata event_logger events extension_support get_aws_client get_namespaces graph
-    info_file inspect_spin integrations lint meta_files metadata_provider metaflow_config metaflow_config_funcs
+    datatools debug default_metadata event_logger extension_support get_aws_client get_namespaces graph
+    info_file inspect_spin lint meta_files metadata_provider metaflow_config metaflow_config_funcs
     metaflow_current metaflow_environment metaflow_git metaflow_profile metaflow_version mflog monitor multicore_utils
     namespaced_event_name package package_sources packaging_sys parallel_imap_unordered parallel_map procpoll profile
     pylint_wrapper pyproject_toml_parser requirements_txt_parser runner runtime sidecar system system_context
     tagging_util task tracing tuple_util unbounded_foreach util vendor version yaml_parser
-    plugins.airflow plugins.argo plugins.aws plugins.azure plugins.cards plugins.datastores plugins.datatools
-    plugins.env_escape plugins.events_decorator plugins.exit_hook plugins.frameworks plugins.gcp plugins.kubernetes
+    plugins.airflow plugins.argo.argo_client plugins.argo.argo_workflows plugins.aws plugins.azure plugins.cards
+    plugins.datastores plugins.datatools plugins.env_escape plugins.events_decorator plugins.exit_hook plugins.frameworks plugins.gcp plugins.kubernetes
     plugins.metadata_providers plugins.parsers plugins.project_decorator plugins.pypi plugins.secrets plugins.uv
     """.split()
 )

@@ -53,6 +53,10 @@ def _do(loaded: Any, channel: TaskChannel, job: Any) -> int:
         return step_job.run(loaded, channel, job)
     if op == "init":
         return init_job.run(loaded, channel, job)
+    if op == "hook":
+        from . import hook_job
+
+        return hook_job.run(loaded, channel, job)
     raise ProtocolError(f"unknown job {op!r}")
 
 

@@ -211,6 +211,13 @@ class Current:
         updates = self.__dict__.get("_updates") or {}
         if name in updates:
             return updates[name]
+        if name == "trigger":
+            from metaflow.events import from_environment
+
+            updates[name] = from_environment()
+            if updates[name] is not None:
+                return updates[name]
+            del updates[name]
         project = self.__dict__.get("_job", {}).get("project")
         if project is not None and name in _PROJECT:
             return project.get(_PROJECT[name])

@@ -233,6 +233,23 @@ class Run(MetaflowObject):
         return self._filtered(tags)
 
     @property
+    def trigger(self) -> Any:
+        """The events that started the run, a metaflow.events.Trigger; None if none did."""
+        name = "start"
+        parameters = self["_parameters"].task if "_parameters" in self else None
+        if parameters is not None:
+            name = parameters.metadata_dict.get("start_step") or name
+        task = self[name].task if name in self else None
+        found = task.metadata_dict.get("execution-triggers") if task is not None else None
+        if not found:
+            return None
+        import json
+
+        from metaflow.events import Trigger
+
+        return Trigger(json.loads(found) if isinstance(found, str) else found)
+
+    @property
     def end_task(self) -> Task | None:
         """The task of the end step; None while there is none."""
         name = "end"

@@ -1,0 +1,1 @@
+"""What flows use of Argo, in the modules where Metaflow has it."""
