@@ -49,6 +49,8 @@ type Env struct {
 	ScriptName string
 	// CodePackage says where the run's code is; nil when it was not packaged.
 	CodePackage *CodePackage
+	// Triggers are the events that started the run, a JSON array; empty for none. They are put down with the start task.
+	Triggers string
 	// Git says which commit the code is of; nil when unknown.
 	Git *Git
 }
@@ -154,6 +156,9 @@ func (e Env) TaskRegistered(t TaskRef, attempt int, now time.Time) Batch {
 		}(*c)))
 	}
 	rows.add("script-name", e.ScriptName)
+	if e.Triggers != "" && t.Step != ParametersStep {
+		rows.add("execution-triggers", e.Triggers)
+	}
 	if g := e.Git; g != nil {
 		rows.add("git-info", mustJSON(struct {
 			RepoURL     string `json:"repo_url,omitempty"`

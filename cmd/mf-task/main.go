@@ -125,6 +125,11 @@ func (p *program) execute(ctx context.Context, args []string, stdin io.Reader) (
 			return p.task(cmd.Context(), append([]string{"run"}, args...))
 		},
 	}, &cobra.Command{
+		Use: "exit", Short: "Do what is to be done when a run has ended", DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.exit(cmd.Context(), append([]string{"exit"}, args...))
+		},
+	}, &cobra.Command{
 		Use: ir.InstallArgs("")[0] + " PATH", Short: "Copy this program to a path", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return install(args[0]) },
 	})

@@ -92,6 +92,9 @@ func (w *work) newRun() (*runtime.Run, error) {
 			DsType: backend.Type(), DsRoot: backend.Root(), OriginRun: w.set.origin, ScriptName: filepath.Base(w.flow.Source.File),
 		},
 	}
+	if w.req.Step == w.flow.Start {
+		r.Rows.Triggers = w.triggers()
+	}
 	if project != nil {
 		r.Rows.SystemTags = append(r.Rows.SystemTags, "project:"+project.Name, "project_branch:"+project.Branch)
 	}

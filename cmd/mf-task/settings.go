@@ -11,6 +11,7 @@ import (
 	"github.com/mf-run/mf/cmd/internal/stores"
 	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/runtime"
+	"github.com/mf-run/mf/runtime/notify"
 )
 
 // The environment that this program reads beside what ir and stores name.
@@ -58,6 +59,17 @@ func variables() []variable {
 		{ir.EnvRuntime, "dev"},
 		{ir.EnvOriginRun, ""},
 		{ir.EnvAddress, ""},
+		{ir.EnvEventsURL, ""},
+		{ir.EnvEventsToken, ""},
+		{envEventsAuth, ""},
+		{ir.EnvEventPayloadPrefix + "NAME", ""},
+		{ir.EnvNotifyOn, ""},
+		{ir.EnvNotifySlack, ""},
+		{ir.EnvNotifyPagerDuty, ""},
+		{envPagerDutyURL, notify.DefaultPagerDutyURL},
+		{ir.EnvNotifyWebhook, ""},
+		{ir.EnvRunURL, ""},
+		{ir.EnvFailures, ""},
 		{ir.EnvMarkLines, ""},
 		{ir.EnvPackWorkers, "the number of CPUs that the container may use"},
 		{ir.EnvGangTimeout, defaultGangTimeout.String()},

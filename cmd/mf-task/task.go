@@ -57,7 +57,7 @@ func parseRequest(args []string) (r request, err error) {
 }
 
 // task runs what one invocation stands for.
-func (p *program) task(ctx context.Context, args []string) error {
+func (p *program) task(ctx context.Context, args []string) (err error) {
 	req, err := parseRequest(args)
 	if err != nil {
 		return err
@@ -72,6 +72,11 @@ func (p *program) task(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(tmp)
 	w := &work{program: p, set: s, req: req, tmp: tmp}
+	defer func() {
+		if err == nil {
+			w.publish(ctx)
+		}
+	}()
 	defer w.close(ctx)
 	if err := w.open(ctx); err != nil {
 		return err
@@ -160,14 +165,24 @@ func (w *work) failed(stopped bool, why string) {
 	}
 }
 
-// open reads the flow and prepares what its tasks share.
-func (w *work) open(ctx context.Context) error {
-	opt := stores.Options{Patience: w.set.patience, Now: w.now, Notify: func(message string) { w.warn("%s", message) }}
-	backend, err := stores.OpenDatastore(ctx, w.set.datastore, w.env, opt)
+func (w *work) storeOptions() stores.Options {
+	return stores.Options{Patience: w.set.patience, Now: w.now, Notify: func(message string) { w.warn("%s", message) }}
+}
+
+func (w *work) openStore(ctx context.Context) error {
+	backend, err := stores.OpenDatastore(ctx, w.set.datastore, w.env, w.storeOptions())
 	if err != nil {
 		return fmt.Errorf("opening the datastore (%s): %w", ir.EnvDatastore, err)
 	}
 	w.store = datastore.New(backend)
+	return nil
+}
+
+// open reads the flow and prepares what its tasks share.
+func (w *work) open(ctx context.Context) error {
+	if err := w.openStore(ctx); err != nil {
+		return err
+	}
 	if err := w.readFlow(ctx); err != nil {
 		return err
 	}
@@ -182,7 +197,7 @@ func (w *work) open(ctx context.Context) error {
 		return err
 	}
 	if w.set.service != "" {
-		client, err := stores.OpenService(w.set.service, w.env, opt)
+		client, err := stores.OpenService(w.set.service, w.env, w.storeOptions())
 		if err != nil {
 			return fmt.Errorf("opening the metadata service (%s): %w", ir.EnvServiceURL, err)
 		}
