@@ -283,5 +283,11 @@ func (s *session) describeShipping() string {
 			n++
 		}
 	}
-	return fmt.Sprintf("%s of %d on Kubernetes: %s", plural(n, "step"), len(s.flow.Steps), s.ship.live)
+	var namespaces []string
+	for _, name := range s.ship.jobs.Namespaces() {
+		namespaces = append(namespaces, cmp.Or(name, s.ship.cluster.Namespace))
+	}
+	where := *s.ship.cluster
+	where.Namespace = strings.Join(namespaces, ", ")
+	return fmt.Sprintf("%d of %s on Kubernetes: %s", n, plural(len(s.flow.Steps), "step"), &where)
 }
