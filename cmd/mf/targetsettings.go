@@ -17,6 +17,12 @@ var metaflowTargetSettings = map[string]string{
 	"argo.node-selector":      "METAFLOW_KUBERNETES_NODE_SELECTOR",
 	"argo.priority":           "METAFLOW_ARGO_WORKFLOWS_WORKFLOW_PRIORITY",
 
+	"argo.event-source":          "METAFLOW_ARGO_EVENTS_EVENT_SOURCE",
+	"argo.event-name":            "METAFLOW_ARGO_EVENTS_EVENT",
+	"argo.event-bus":             "METAFLOW_ARGO_EVENTS_EVENT_BUS",
+	"argo.event-service-account": "METAFLOW_ARGO_EVENTS_SERVICE_ACCOUNT",
+	"argo.events-url":            "METAFLOW_ARGO_EVENTS_INTERNAL_WEBHOOK_URL",
+
 	"kubernetes.namespace":          "METAFLOW_KUBERNETES_NAMESPACE",
 	"kubernetes.service-account":    "METAFLOW_KUBERNETES_SERVICE_ACCOUNT",
 	"kubernetes.secrets":            "METAFLOW_KUBERNETES_SECRETS",
