@@ -36,67 +36,83 @@ func (p Packs) Around(step string) int {
 // whole pack before the next step is: a body with a foreach, a gang or a switch cannot. That is an error where the
 // foreach was named, and a warning where the size was meant for all of them.
 func PacksOf(g *ir.Graph, opt Options) (Packs, diag.List) {
-	p := Packs{graph: g, splits: map[string]int{}, rounds: map[string]int{}}
-	var l diag.List
-	bad := func(span diag.Span, what string, n int) bool {
-		if n < 0 || n > ir.MaxPack {
-			l = append(l, diag.Errorf(span, "bad-option", "%s is %d; it must be from 1 to %d", what, n, ir.MaxPack))
-			return true
-		}
+	r := packReader{g: g, obstacles: unpackable(g), packs: Packs{graph: g, splits: map[string]int{}, rounds: map[string]int{}}}
+	if !r.outOfRange(diag.Span{}, "the size of packs", opt.Pack) && opt.Pack > 1 {
+		r.all(opt)
+	}
+	for _, name := range slices.Sorted(maps.Keys(opt.PackSteps)) {
+		r.named(name, opt.PackSteps[name])
+	}
+	drop(r.packs.rounds)
+	return r.packs, r.list
+}
+
+// packReader holds one reading of the options.
+type packReader struct {
+	g         *ir.Graph
+	obstacles map[string]string
+	packs     Packs
+	list      diag.List
+}
+
+func (r *packReader) outOfRange(span diag.Span, what string, n int) bool {
+	if n >= 0 && n <= ir.MaxPack {
 		return false
 	}
-	wholeFlow := opt.Pack
-	if bad(diag.Span{}, "the size of packs", wholeFlow) {
-		wholeFlow = 0
-	}
-	obstacles := unpackable(g)
-	for _, name := range g.Order() {
-		s := g.Step(name)
-		if s.Next == nil || s.Next.Kind != ir.Foreach || wholeFlow < 2 {
+	r.list = append(r.list, diag.Errorf(span, "bad-option", "%s is %d; it must be from 1 to %d", what, n, ir.MaxPack))
+	return true
+}
+
+// all packs the foreachs that are not named.
+func (r *packReader) all(opt Options) {
+	for _, name := range r.g.Order() {
+		s := r.g.Step(name)
+		if s.Next == nil || s.Next.Kind != ir.Foreach {
 			continue
 		}
 		first := s.Next.Targets[0].Step
 		if _, named := opt.PackSteps[first]; named {
 			continue
 		}
-		if why := obstacles[name]; why != "" {
-			l = append(l, diag.Warningf(s.Next.Span, "foreach-not-packed",
+		if why := r.obstacles[name]; why != "" {
+			r.list = append(r.list, diag.Warningf(s.Next.Span, "foreach-not-packed",
 				"the foreach of step %s is not packed, because %s", name, why).
 				WithDetail("Each of its splits has containers of its own. --pack %s=1 says that this is meant.", first))
 			continue
 		}
-		p.splits[name] = wholeFlow
+		r.packs.splits[name] = opt.Pack
 	}
-	for _, name := range slices.Sorted(maps.Keys(opt.PackSteps)) {
-		n := opt.PackSteps[name]
-		s := g.Step(name)
-		span := FlowSpan(g.Flow())
-		if s != nil {
-			span = s.Span
-		}
-		split, first := g.FirstOfBody(name)
-		switch {
-		case bad(span, "the pack of step "+name, n):
-		case s == nil:
-			l = append(l, unknownPackStep(g, span, name))
-		case s.Recursive():
-			p.rounds[name] = n
-		case !first:
-			l = append(l, diag.Errorf(span, "pack-step", "step %s cannot be packed: it is neither the first step of a foreach nor one that goes back to itself",
-				name).WithDetail("%s", packable(g)))
-		case n < 2:
-		case g.Step(split).Next.Kind == ir.Parallel:
-			l = append(l, diag.Errorf(span, "pack-step", "step %s cannot be packed: its tasks are a gang, and each needs a container of its own", name).
-				WithDetail("Leave the step out of --pack, or use a foreach in place of num_parallel."))
-		case obstacles[split] != "":
-			l = append(l, diag.Errorf(span, "pack-step", "the foreach that starts with step %s cannot be packed, because %s", name, obstacles[split]).
-				WithDetail("Leave the step out of --pack, or pack a foreach inside it: %s", packable(g)))
-		default:
-			p.splits[split] = n
-		}
+}
+
+// named packs the foreach that starts with the step, or the rounds of the step.
+func (r *packReader) named(name string, n int) {
+	s := r.g.Step(name)
+	span := FlowSpan(r.g.Flow())
+	if s != nil {
+		span = s.Span
 	}
-	drop(p.rounds)
-	return p, l
+	refuse := func(why, wayOut string) {
+		r.list = append(r.list, diag.Errorf(span, "pack-step", "%s", why).WithDetail("%s", wayOut))
+	}
+	split, first := r.g.FirstOfBody(name)
+	switch {
+	case r.outOfRange(span, "the pack of step "+name, n):
+	case s == nil:
+		r.list = append(r.list, unknownPackStep(r.g, span, name))
+	case s.Recursive():
+		r.packs.rounds[name] = n
+	case !first:
+		refuse("step "+name+" cannot be packed: it is neither the first step of a foreach nor one that goes back to itself", packable(r.g))
+	case n < 2:
+	case r.g.Step(split).Next.Kind == ir.Parallel:
+		refuse("step "+name+" cannot be packed: its tasks are a gang, and each needs a container of its own",
+			"Leave the step out of --pack, or use a foreach in place of num_parallel.")
+	case r.obstacles[split] != "":
+		refuse("the foreach that starts with step "+name+" cannot be packed, because "+r.obstacles[split],
+			"Leave the step out of --pack, or pack a foreach inside it: "+packable(r.g))
+	default:
+		r.packs.splits[split] = n
+	}
 }
 
 // drop removes sizes that are none.

@@ -243,6 +243,7 @@ func (c *controller) taskScope(d dagContext, task *wfv1.DAGTask, ended map[strin
 		for _, p := range c.find(d.GetTask(before).Template).Outputs.Parameters {
 			key := "tasks." + before + ".outputs.parameters." + p.Name
 			switch {
+			case c.skippedOutputs == leftAlone:
 			case c.skippedOutputs == emptyText:
 				scope[key] = ""
 			case c.skippedOutputs == byDefault && p.ValueFrom.Default != nil:
