@@ -44,7 +44,10 @@ func around(m *testing.M) int {
 		return 0
 	}
 	code := m.Run()
-	stack.stop()
+	if err := stack.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: taking the cluster down:", err)
+		return 1
+	}
 	return code
 }
 
@@ -55,6 +58,7 @@ type sharedStack struct {
 	once    sync.Once
 	cluster *cluster.Cluster
 	err     error
+	repo    string
 	input   io.Closer
 	done    chan struct{}
 }
@@ -83,7 +87,7 @@ func (s *sharedStack) start(repo string) error {
 	if err := owner.Start(); err != nil {
 		return err
 	}
-	s.input, s.done = input, make(chan struct{})
+	s.repo, s.input, s.done = repo, input, make(chan struct{})
 	go func() {
 		_ = owner.Wait()
 		close(s.done)
@@ -92,11 +96,18 @@ func (s *sharedStack) start(repo string) error {
 	return err
 }
 
-func (s *sharedStack) stop() {
-	if s.input != nil {
-		s.input.Close()
-		<-s.done
+// stop ends a cluster of this process, and looks for what it left behind.
+func (s *sharedStack) stop() error {
+	if s.input == nil {
+		return nil
 	}
+	s.input.Close()
+	<-s.done
+	left, err := cluster.Left(s.repo)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("it left behind: %s", strings.Join(left, "; "))
+	}
+	return err
 }
 
 // argo is what flows on Argo need: a namespace of a test, a bucket, a metadata service, and a secret in the namespace with

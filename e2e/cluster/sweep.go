@@ -36,6 +36,7 @@ func sweep(root string, s *state) error {
 		return err
 	}
 	removeGroups()
+	removeOutside(dir)
 	var problems []error
 	for _, path := range []string{dir, s.Memory} {
 		if path != "" {
@@ -80,25 +81,31 @@ func endContainers(root string) error {
 	}
 }
 
-// unmountBelow undoes all mounts below a folder, the innermost first.
+// mountsBelow lists the mounts below a folder, the innermost first.
+func mountsBelow(dir string) ([]string, error) {
+	data, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil, err
+	}
+	var points []string
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) > 1 && strings.HasPrefix(fields[1], dir+"/") {
+			points = append(points, fields[1])
+		}
+	}
+	slices.Sort(points)
+	slices.Reverse(points)
+	return points, nil
+}
+
+// unmountBelow undoes all mounts below a folder.
 func unmountBelow(dir string) error {
 	for range 3 {
-		data, err := os.ReadFile("/proc/self/mounts")
-		if err != nil {
+		points, err := mountsBelow(dir)
+		if err != nil || len(points) == 0 {
 			return err
 		}
-		var points []string
-		for line := range strings.Lines(string(data)) {
-			fields := strings.Fields(line)
-			if len(fields) > 1 && strings.HasPrefix(fields[1], dir+"/") {
-				points = append(points, fields[1])
-			}
-		}
-		if len(points) == 0 {
-			return nil
-		}
-		slices.Sort(points)
-		slices.Reverse(points)
 		for _, point := range points {
 			_ = syscall.Unmount(point, syscall.MNT_DETACH)
 		}
