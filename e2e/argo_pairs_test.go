@@ -146,7 +146,7 @@ func (a *argo) try(p place, args ...string) (string, error) {
 }
 
 // patience is how long one run may take, with those beside it.
-const patience = 10 * time.Minute
+const patience = 15 * time.Minute
 
 // await waits for the end of a run.
 func (a *argo) await(run string) (failed bool, message string, err error) {

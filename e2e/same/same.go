@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -260,12 +261,12 @@ func (r Rules) tasks(ctx context.Context, place string, want, got side) (all []D
 		case slices.Contains(r.Varying, name) || slices.Contains(withTraceback, name):
 			continue
 		}
-		wantText, wantErr := want.text(ctx, w)
-		gotText, gotErr := got.text(ctx, g)
+		wantText, wantFile, wantErr := want.text(ctx, w)
+		gotText, gotFile, gotErr := got.text(ctx, g)
 		if err := errors.Join(wantErr, gotErr); err != nil {
 			return nil, fmt.Errorf("%s: artifact %s: %w", place, name, err)
 		}
-		if w != "" && g != "" && byValue(name) && wantText == gotText {
+		if w != "" && g != "" && (byValue(name) || wantFile && gotFile) && wantText == gotText {
 			continue
 		}
 		if wantText == gotText {
@@ -280,20 +281,27 @@ func (r Rules) tasks(ctx context.Context, place string, want, got side) (all []D
 // longest is how much of a value a difference shows.
 const longest = 400
 
-// text is the value as a person reads it; "" for none.
-func (s side) text(ctx context.Context, digest string) (string, error) {
+// text is the value as a person reads it; "" for none. Of an included file, where in which datastore it is kept is left
+// out, but for its digest.
+func (s side) text(ctx context.Context, digest string) (text string, isFile bool, err error) {
 	if digest == "" {
-		return "", nil
+		return "", false, nil
 	}
 	v, err := load(ctx, s.run, digest)
 	var opaque *pickle.OpaqueError
 	if errors.As(err, &opaque) {
-		return "an object " + digest, nil
+		return "an object " + digest, false, nil
 	}
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return pickle.Repr(v), nil
+	if file, ok := v.(pickle.IncludedFile); ok {
+		url, _ := file.Descriptor["url"].(string)
+		descriptor := maps.Clone(file.Descriptor)
+		descriptor["url"] = path.Base(url)
+		return pickle.Repr(descriptor), true, nil
+	}
+	return pickle.Repr(v), false, nil
 }
 
 // Report writes differences for people, one a line, at most most of them and long values cut; "" for none.

@@ -80,6 +80,10 @@ func failed(step, id, text string, more map[string]any) task {
 	return t
 }
 
+func file(url string) pickle.IncludedFile {
+	return pickle.IncludedFile{Descriptor: values{"size": int64(3), "url": url}}
+}
+
 type values = map[string]any
 
 func read(ctx context.Context, t *testing.T, tasks ...task) *View {
@@ -95,7 +99,7 @@ func read(ctx context.Context, t *testing.T, tasks ...task) *View {
 func TestCompare(t *testing.T) {
 	base := []task{
 		{step: "_parameters", id: "0", values: values{"p": int64(1)}},
-		done("start", "1", nil, values{"x": "a", "_transition": pickle.Tuple{[]any{"work"}, "items"}}),
+		done("start", "1", nil, values{"x": "a", "f": file("/here/ab/abcd"), "_transition": pickle.Tuple{[]any{"work"}, "items"}}),
 		done("work", "2", []int{0}, values{"x": int64(10)}),
 		done("work", "3", []int{1}, values{"x": int64(11)}),
 		done("loop", "4", nil, values{"_iteration_stack": []any{int64(0)}}),
@@ -146,6 +150,9 @@ func TestCompare(t *testing.T) {
 			"start: artifact _transition is (['end'], None), want (['work'], 'items')\n"},
 		{"of the format, not in Metaflow", set(1, "_own", int64(3)), Rules{Metaflow: true}, ""},
 		{"of the format", set(1, "_own", int64(3)), Rules{}, "start: artifact _own is 3, want nothing\n"},
+		{"an included file that is kept elsewhere", set(1, "f", file("s3://b/data/ab/abcd")), Rules{}, ""},
+		{"another included file", set(1, "f", file("/here/ab/1234")), Rules{},
+			"start: artifact f is {'size': 3, 'url': '1234'}, want {'size': 3, 'url': 'abcd'}\n"},
 		{"no task", func(all []task) []task { return slices.Delete(all, 3, 4) }, Rules{}, "work[1]: task is nothing, want succeeded\n"},
 		{"a task too many", func(all []task) []task { return append(all, done("work", "9", []int{2}, nil)) }, Rules{},
 			"work[2]: task is succeeded, want nothing\n"},
