@@ -47,8 +47,37 @@ type Attempt struct {
 
 // Begin marks the start of an attempt. Idempotent but for the time.
 func (s *Store) Begin(ctx context.Context, t TaskRef, attempt int, now time.Time) error {
-	b := append(appendPySeconds([]byte(`{"time": `), now.UnixMicro()), '}')
-	return s.putTask(ctx, t, attempt, attemptFile, b)
+	return s.putTask(ctx, t, attempt, attemptFile, startMark(now))
+}
+
+func startMark(now time.Time) []byte {
+	return append(appendPySeconds([]byte(`{"time": `), now.UnixMicro()), '}')
+}
+
+// Claim is Begin for one of several processes that may take the same attempt for theirs: the first counts. Owns says which
+// that was.
+func (s *Store) Claim(ctx context.Context, t TaskRef, attempt int, now time.Time) error {
+	key, err := attemptKey(t, attempt, attemptFile)
+	if err != nil {
+		return err
+	}
+	if err := s.ensureFormat(ctx); err != nil {
+		return err
+	}
+	return s.b.Put(ctx, key, bytes.NewReader(startMark(now)), PutOptions{IfAbsent: true})
+}
+
+// Owns reports whether the attempt is the one that Claim was called for at that time.
+func (s *Store) Owns(ctx context.Context, t TaskRef, attempt int, now time.Time) (bool, error) {
+	key, err := attemptKey(t, attempt, attemptFile)
+	if err != nil {
+		return false, err
+	}
+	data, err := s.read(ctx, key)
+	if err != nil {
+		return false, fmt.Errorf("reading who runs attempt %d of task %s: %w", attempt, t, err)
+	}
+	return bytes.Equal(data, startMark(now)), nil
 }
 
 // WriteTaskBegin writes the file with which a task's process announces itself.

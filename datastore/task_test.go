@@ -288,3 +288,23 @@ func FuzzReadRecord(f *testing.F) {
 		}
 	})
 }
+
+func TestClaim(t *testing.T) {
+	ctx := t.Context()
+	for _, b := range []datastore.Backend{openLocal(t), memory.New(nil)} {
+		s := datastore.New(b)
+		first, second := time.UnixMicro(1_000_001), time.UnixMicro(1_000_002)
+		check(t, s.Claim(ctx, task, 0, first), s.Claim(ctx, task, 0, second), s.Claim(ctx, task, 0, first))
+		for _, c := range []struct {
+			at   time.Time
+			want bool
+		}{{first, true}, {second, false}} {
+			if got, err := s.Owns(ctx, task, 0, c.at); err != nil || got != c.want {
+				t.Errorf("who began at %d owns it: %t, %v, want %t", c.at.UnixMicro(), got, err, c.want)
+			}
+		}
+		if _, err := s.Owns(ctx, task, 1, first); !errors.Is(err, datastore.ErrNotFound) {
+			t.Errorf("an attempt that nobody began: %v", err)
+		}
+	}
+}

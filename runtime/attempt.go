@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -45,7 +46,12 @@ type attempt struct {
 func (a *attempt) begin(ctx context.Context) {
 	r, t := a.run, a.task
 	var g errgroup.Group
-	g.Go(func() error { return r.Store.Begin(ctx, t.Ref, t.Attempt, a.started) })
+	g.Go(func() error {
+		if r.Contained { // an engine may have two containers for one task
+			return r.Store.Claim(ctx, t.Ref, t.Attempt, a.started)
+		}
+		return r.Store.Begin(ctx, t.Ref, t.Attempt, a.started)
+	})
 	g.Go(func() error { return r.Store.WriteTaskBegin(ctx, t.Ref, t.Attempt, r.Code) })
 	a.begun = sync.OnceValue(g.Wait)
 }
@@ -95,6 +101,9 @@ func (a *attempt) record(ctx context.Context, ok bool) (datastore.Record, error)
 	return rec, nil
 }
 
+// errTaken is that another container runs the same attempt, and was the first to say so: its record counts.
+var errTaken = errors.New("another container runs the same attempt, and began it earlier")
+
 // finish writes the attempt's record and metadata.
 func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	r, t := a.run, a.task
@@ -109,6 +118,15 @@ func (a *attempt) finish(ctx context.Context) (Outcome, error) {
 	g.Go(a.closeLogs)
 	if t.before != nil {
 		g.Go(t.before)
+	}
+	if r.Contained {
+		g.Go(func() error {
+			mine, err := r.Store.Owns(ctx, t.Ref, t.Attempt, a.started)
+			if err == nil && !mine {
+				err = fmt.Errorf("attempt %d of %s: %w", t.Attempt, t.Ref, errTaken)
+			}
+			return err
+		})
 	}
 	g.Go(func() error { return r.Store.WriteTaskEnd(ctx, t.Ref, t.Attempt) })
 	if !r.Contained {

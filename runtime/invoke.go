@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -76,7 +77,36 @@ func (i *Invocation) Execute(ctx context.Context, step string, path ir.SplitPath
 	if done != nil {
 		return Outcome{Result: done}, nil
 	}
-	return r.Execute(ctx, task)
+	out, err := r.Execute(ctx, task)
+	if errors.Is(err, errTaken) {
+		if done := i.others(ctx, ref, path, iteration); done != nil {
+			return Outcome{Result: done}, nil
+		}
+	}
+	return out, err
+}
+
+// yieldTime is how long a container waits for the other one that runs the same attempt, and yieldPause how often it looks.
+const (
+	yieldTime  = 30 * time.Second
+	yieldPause = 500 * time.Millisecond
+)
+
+// others waits for what another container makes of the task; nil if that is no success, or takes long.
+func (i *Invocation) others(ctx context.Context, ref datastore.TaskRef, path ir.SplitPath, iteration int) *Result {
+	ctx, cancel := context.WithTimeout(ctx, yieldTime)
+	defer cancel()
+	for {
+		done, err := i.splitting.common(i.Run).child().loadAt(ctx, ref, path, iteration)
+		if done != nil || err != nil {
+			return done
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(yieldPause):
+		}
+	}
 }
 
 // prepare finds out what the task starts from, or what it has come to before. It asks for everything at once, since each
@@ -120,7 +150,7 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 		return nil, nil, fmt.Errorf("finding the inputs of %s: %w", ref, err)
 	}
 	task.Ref, task.Try = ref, attempt
-	if task.Attempt, err = freeAttempt(attempts, attempt); err != nil {
+	if task.Attempt, err = freeAttempt(r.Flow, r.ID, attempts, attempt); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	if i.Ready != nil {
@@ -136,14 +166,15 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 }
 
 // freeAttempt is the engine's attempt, or the first after it that no earlier invocation has used.
-func freeAttempt(taken []datastore.Attempt, attempt int) (int, error) {
+func freeAttempt(flow *ir.Flow, run string, taken []datastore.Attempt, attempt int) (int, error) {
 	for _, t := range taken {
 		if t.Started && t.Number >= attempt {
 			attempt = t.Number + 1
 		}
 	}
 	if attempt >= datastore.MaxAttempts {
-		return 0, fmt.Errorf("the task has had %d attempts, the most that readers of the datastore look for", datastore.MaxAttempts)
+		return 0, fmt.Errorf("the task has had %d attempts, the most that readers of the datastore look for, and none is left in this run; "+
+			"mf resume %s --origin %s goes on from here in a new one", datastore.MaxAttempts, flow.Source.File, run)
 	}
 	return attempt, nil
 }
