@@ -9,7 +9,7 @@ lint: setup ; @sh scripts/lint.sh ## gofmt, vet, golangci-lint, ruff
 golden: ; @UPDATE_GOLDEN=1 go test ./compiler/... ./backends/... ./diag/... ./cmd/... ./docs/... ## rewrite the golden files
 fuzz: ; @sh scripts/fuzz.sh ## each fuzz test for 20 seconds
 bench: build setup ; @sh scripts/bench.sh ## ratios against Metaflow, in one run
-e2e: build setup ; @sh scripts/e2e.sh ## with the real Metaflow, in real containers, and with servers that die; needs root
+e2e: build setup ; @sh scripts/e2e.sh ## with the real Metaflow, on a real Argo, in real containers, and with servers that die; needs root
 e2e-up: setup ; @sh scripts/e2e-stack.sh up ## a Kubernetes with Argo Workflows on this machine, left up; needs root
 e2e-down: ; @sh scripts/e2e-stack.sh down ## take it down and remove all that it wrote
 cross: ; @sh scripts/build.sh all ## six platforms into dist/

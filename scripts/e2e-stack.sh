@@ -1,5 +1,5 @@
 #!/bin/sh
-# The Kubernetes and Argo Workflows that make e2e runs on: up, down, status, load, image, namespace, restart. See e2e/README.md.
+# The Kubernetes and Argo Workflows that make e2e runs on: build, up, down, status, load, image, namespace, restart. See e2e/README.md.
 set -eu
 cd "$(dirname "$0")/.."
 [ "${1:-}" != up ] || bash scripts/e2e-setup.sh

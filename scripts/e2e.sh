@@ -4,4 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 bash scripts/e2e-setup.sh
-go -C e2e test -tags e2e -count=1 -timeout 60m ${E2E_FLAGS:-} ./...
+# First, for the tests would not show how far it is.
+sh scripts/e2e-stack.sh build
+# One package at a time, so that what a test says is seen when it says it, and how long it took.
+go -C e2e test -tags e2e -count=1 -timeout 60m -p 1 -v ${E2E_FLAGS:-} ./...

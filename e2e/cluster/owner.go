@@ -102,6 +102,20 @@ func Up(ctx context.Context, opt Options) (c *Cluster, err error) {
 	return c, nil
 }
 
+// Build builds what is missing of a cluster, and starts nothing.
+func Build(ctx context.Context, opt Options) error {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return err
+	}
+	dir, err := root(opt.Repo)
+	if err != nil {
+		return err
+	}
+	_, err = build(ctx, opt.Repo, dir, opt.Log)
+	return err
+}
+
 // requirements checks for what has to be installed.
 func requirements() error {
 	if os.Geteuid() != 0 {

@@ -1,7 +1,8 @@
 //go:build linux
 
-// Command stack brings a real Kubernetes with Argo Workflows up and takes it down again; see e2e/README.md.
+// Command stack brings a real Kubernetes with Argo Workflows up and takes it usage: stack build|up|down again; see e2e/README.md.
 //
+//	stack build                           build what is missing of it, and start nothing
 //	stack up [-crds full] [-max-pods N]   bring it up, and leave it up
 //	stack down                            take it down, and remove all that it wrote
 //	stack status                          whether one is up
@@ -62,6 +63,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	switch verb {
 	case "up":
 		return up(ctx, opt, stdout, stderr)
+	case "build":
+		return cluster.Build(ctx, opt)
 	case "serve":
 		return cluster.Serve(ctx, opt, nil)
 	case "down":
