@@ -234,8 +234,9 @@ func (e *emitter) conditionsReset() []SensorReset {
 		fields, _ := at.(map[string]any)
 		cron, _ := fields["cron"].(string)
 		timezone, _ := fields["timezone"].(string)
-		if cron == "" {
-			e.errorf(d.Span, "bad-trigger", "flow %s: reset_at of @%s has no cron", e.flow.Name, name)
+		cron, err := ir.StandardCron(cron)
+		if err != nil {
+			e.errorf(d.Span, "bad-trigger", "flow %s: the cron of reset_at of @%s cannot be read: %v", e.flow.Name, name, err)
 			continue
 		}
 		return []SensorReset{{SensorResetTime{Cron: cron, Timezone: timezone}}}

@@ -217,6 +217,7 @@ func TestBadTriggers(t *testing.T) {
 		{ir.Attributes{"event": map[string]any{"name": "a", "parameters": []any{[]any{"p"}}}}, "bad-trigger"},
 		{ir.Attributes{"events": []any{map[string]any{"name": "a", "parameters": []any{"p"}}, map[string]any{"name": "b", "parameters": []any{"P"}}}}, "bad-trigger"},
 		{ir.Attributes{"event": "a", "options": map[string]any{"reset_at": map[string]any{}}}, "bad-trigger"},
+		{ir.Attributes{"event": "a", "options": map[string]any{"reset_at": map[string]any{"cron": "at noon"}}}, "bad-trigger"},
 		{ir.Attributes{"events": []any{"a", "b"}}, "triggered-parameter"},
 	} {
 		files, list := emitted(t, "made-linear", func(f *ir.Flow, _ *backends.Options) {
