@@ -27,6 +27,8 @@ const (
 // programs are the built parts of a cluster.
 type programs struct {
 	kube, controller, executor, pause string
+	// again starts a workflow once more, as Argo's command line does.
+	again string
 	// images are the archives of the images that every pod needs.
 	images []string
 	// argo and events are the sources of Argo's modules, with their manifests.
@@ -55,7 +57,7 @@ func build(ctx context.Context, repo, root string, log io.Writer) (*programs, er
 		return nil, err
 	}
 	p := &programs{kube: filepath.Join(bin, "kube"), controller: filepath.Join(bin, "workflow-controller"),
-		executor: filepath.Join(bin, "argoexec"), pause: filepath.Join(bin, "pause"),
+		executor: filepath.Join(bin, "argoexec"), pause: filepath.Join(bin, "pause"), again: filepath.Join(bin, "again"),
 		images: []string{filepath.Join(bin, "pause.tar"), filepath.Join(bin, "argoexec.tar")}}
 	var err error
 	if p.argo, err = b.moduleDir(ctx, b.tools("argo"), argoModule); err != nil {
@@ -85,7 +87,7 @@ func (b *builder) jobs(p *programs) []job {
 			return writeImage(p.images[0], pauseImage, Spec{
 				Files: []File{{Source: p.pause, Target: "/pause", Mode: 0o755}}, Entrypoint: []string{"/pause"}})
 		}},
-		{"argo", []string{b.tools("argo"), passwd}, []string{p.controller, p.executor, p.images[1]}, func(ctx context.Context) error {
+		{"argo", []string{b.tools("argo"), passwd}, []string{p.controller, p.executor, p.again, p.images[1]}, func(ctx context.Context) error {
 			if err := b.buildArgo(ctx, b.tools("argo"), p); err != nil {
 				return err
 			}
@@ -256,7 +258,7 @@ func (b *builder) buildArgo(ctx context.Context, module string, p *programs) err
 		return err
 	}
 	return b.goBuild(ctx, module, "", "-modfile", file, "-o", filepath.Dir(p.controller)+"/",
-		argoModule+"/cmd/workflow-controller", argoModule+"/cmd/argoexec")
+		argoModule+"/cmd/workflow-controller", argoModule+"/cmd/argoexec", "./again")
 }
 
 // copySources copies what a module's programs are built from, tests and documents aside.
