@@ -35,8 +35,10 @@ func sweep(root string, s *state) error {
 	if err := unmountBelow(dir); err != nil {
 		return err
 	}
-	removeGroups()
-	removeOutside(dir)
+	if _, ran := s.Parts[partKubelet]; ran {
+		removeGroups()
+		removeOutside(dir)
+	}
 	var problems []error
 	for _, path := range []string{dir, s.Memory} {
 		if path != "" {
