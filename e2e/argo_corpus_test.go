@@ -68,9 +68,11 @@ func TestArgoCorpus(t *testing.T) {
 // runCorpus runs flows of the corpus both ways and compares.
 func runCorpus(t *testing.T, names []string, options map[string][]string) {
 	t.Helper()
-	if *flowFlag != "" {
-		names = slices.DeleteFunc(names, func(name string) bool { return name != *flowFlag })
+	wanted, err := regexp.Compile(*flowFlag)
+	if err != nil {
+		t.Fatal("the flows to run: ", err)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !wanted.MatchString(name) })
 	all := newArgo(t).pairs(len(names), func(i int) pairing { return corpusPairing(t, names[i], options[names[i]]) })
 	for i, p := range all {
 		name := names[i]
@@ -85,7 +87,7 @@ func runCorpus(t *testing.T, names []string, options map[string][]string) {
 	}
 }
 
-var flowFlag = flag.String("flow", os.Getenv("E2E_FLOW"), "the one flow of the corpus to run on Argo")
+var flowFlag = flag.String("flow", os.Getenv("E2E_FLOW"), "expression that the names of the flows have that are run on Argo; else all")
 
 // packedInCorpus are flows that are run once more with several tasks in a container, and how.
 var packedInCorpus = map[string][]string{

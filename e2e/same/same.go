@@ -176,9 +176,9 @@ func (r Rules) compared(place, name string) bool {
 // values must be the same.
 func byValue(name string) bool { return strings.HasPrefix(name, "_") }
 
-// withTraceback are artifacts of the format that hold the text of a traceback, and so the paths of files. What failed is
-// compared by Task.Failure.
-var withTraceback = []string{"_exception", "_catch_exception"}
+// ofTheRun are artifacts of the format that hold what each run has of its own: _control_mapper_tasks the ids of a gang's
+// tasks, the others the text of a traceback and so the paths of files. What failed is compared by Task.Failure.
+var ofTheRun = []string{"_control_mapper_tasks", "_exception", "_catch_exception"}
 
 // Difference is one that was found.
 type Difference struct {
@@ -258,7 +258,7 @@ func (r Rules) tasks(ctx context.Context, place string, want, got side) (all []D
 			continue
 		case w == "" || g == "":
 			// below
-		case slices.Contains(r.Varying, name) || slices.Contains(withTraceback, name):
+		case slices.Contains(r.Varying, name) || slices.Contains(ofTheRun, name):
 			continue
 		}
 		wantText, wantFile, wantErr := want.text(ctx, w)

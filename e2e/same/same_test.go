@@ -99,7 +99,7 @@ func read(ctx context.Context, t *testing.T, tasks ...task) *View {
 func TestCompare(t *testing.T) {
 	base := []task{
 		{step: "_parameters", id: "0", values: values{"p": int64(1)}},
-		done("start", "1", nil, values{"x": "a", "f": file("/here/ab/abcd"), "_transition": pickle.Tuple{[]any{"work"}, "items"}}),
+		done("start", "1", nil, values{"x": "a", "f": file("/here/ab/abcd"), "_control_mapper_tasks": []any{"1/work/3"}, "_transition": pickle.Tuple{[]any{"work"}, "items"}}),
 		done("work", "2", []int{0}, values{"x": int64(10)}),
 		done("work", "3", []int{1}, values{"x": int64(11)}),
 		done("loop", "4", nil, values{"_iteration_stack": []any{int64(0)}}),
@@ -153,6 +153,9 @@ func TestCompare(t *testing.T) {
 		{"an included file that is kept elsewhere", set(1, "f", file("s3://b/data/ab/abcd")), Rules{}, ""},
 		{"another included file", set(1, "f", file("/here/ab/1234")), Rules{},
 			"start: artifact f is {'size': 3, 'url': '1234'}, want {'size': 3, 'url': 'abcd'}\n"},
+		{"ids", set(1, "_control_mapper_tasks", []any{"2/work/7"}), Rules{}, ""},
+		{"ids of which there are none", func(all []task) []task { delete(all[1].values, "_control_mapper_tasks"); return all }, Rules{},
+			"start: artifact _control_mapper_tasks is nothing, want ['1/work/3']\n"},
 		{"no task", func(all []task) []task { return slices.Delete(all, 3, 4) }, Rules{}, "work[1]: task is nothing, want succeeded\n"},
 		{"a task too many", func(all []task) []task { return append(all, done("work", "9", []int{2}, nil)) }, Rules{},
 			"work[2]: task is succeeded, want nothing\n"},
