@@ -99,6 +99,15 @@ func (e *engine) walk(step string, path ir.SplitPath, until string) {
 				e.walk(s.Next.Targets[0].Step, path.Child(i), join)
 			}
 			step = join
+		case ir.Parallel:
+			n, err := strconv.Atoi(e.read(filepath.Join(out, ir.OutputSplits)))
+			if err != nil {
+				e.t.Fatal(err)
+			}
+			// Its tasks wait for each other: they run at once.
+			member := e.graph.Step(s.Next.Targets[0].Step)
+			e.gang(member, fmt.Sprintf("0..%d", n-1))
+			step = e.graph.MatchingJoin(step)
 		case ir.Split:
 			join := e.graph.MatchingJoin(step)
 			for _, target := range s.Next.Targets {
@@ -116,6 +125,15 @@ func (e *engine) walk(step string, path ir.SplitPath, until string) {
 			step = s.Next.Targets[0].Step
 		}
 		round = 0
+	}
+}
+
+// gang runs the tasks of a gang, which lies in no foreach.
+func (e *engine) gang(s *ir.Step, path string) {
+	e.t.Helper()
+	inv := ir.TaskInvocation{Flow: e.flow.Name, Run: "prod-1", Step: s.Name, Path: path, Attempt: "0"}
+	if output, err := e.exec(e.t.TempDir(), inv); err != nil {
+		e.t.Fatalf("%s at path %q: %v\n%s", s.Name, path, err, tail(output))
 	}
 }
 
@@ -238,6 +256,6 @@ func openStore(t *testing.T, root string) *datastore.Store {
 var contractFlows = []string{
 	"linear", "split", "split-nested", "split-in-foreach", "foreach", "foreach-nested", "foreach-body", "foreach-in-split",
 	"merge-artifacts", "retry", "switch", "switch-nested", "switch-in-foreach", "switch-sequence", "recursion",
-	"recursion-in-foreach", "parameters", "one-step-any-name", "custom-endpoints",
-	"yaml-three-languages", "yaml-foreach-nested", "yaml-switch", "yaml-recursion", "yaml-split-in-foreach",
+	"recursion-in-foreach", "gang", "parameters", "one-step-any-name", "custom-endpoints",
+	"yaml-three-languages", "yaml-foreach-nested", "yaml-switch", "yaml-recursion", "yaml-split-in-foreach", "yaml-gang",
 }
