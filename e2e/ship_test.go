@@ -174,7 +174,7 @@ func (r *process) said() string {
 // until waits until all of the texts were printed.
 func (r *process) until(texts ...string) {
 	r.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		said, missing := r.said(), ""
 		for _, text := range texts {
 			if !strings.Contains(said, text) {
