@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/backends/pod"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
@@ -34,9 +35,9 @@ type emitter struct {
 	conditional map[string]bool
 	// packs says how many tasks of a step one container runs.
 	packs backends.Packs
-	// taskEnv is what every container is told.
-	taskEnv []backends.EnvVar
-	tokens  tokenPlan
+	// pods says what is in a pod.
+	pods   pod.Config
+	tokens tokenPlan
 	// events are those that start runs.
 	events []event
 	// namespace is the one all steps agree on; pullSecrets those of all steps.
@@ -59,7 +60,9 @@ func newEmitter(g *ir.Graph, opt backends.Options, settings []backends.Setting) 
 	e.pullSecrets = e.opt.ListSetting(settings, setImagePullSecrets)
 	e.tokens = e.planTokens()
 	e.events = e.readEvents()
-	e.taskEnv = backends.TaskEnvironment(e.opt, e.project, runtimeName, map[string]string{ir.EnvOutputs: outputsFolder})
+	env := backends.TaskEnvironment(e.opt, e.project, runtimeName, map[string]string{ir.EnvOutputs: outputsFolder})
+	e.pods, list = pod.NewConfig("argo", e.opt, settings, env, textFindings)
+	e.list = append(e.list, list...)
 	return e
 }
 
@@ -102,10 +105,10 @@ func (e *emitter) workflowTemplate() *wfv1.WorkflowTemplate {
 			Arguments:          wfv1.Arguments{Parameters: e.parameters()},
 			Parallelism:        ptr(int64(e.opt.MaxWorkers)),
 			ServiceAccountName: e.setting(setServiceAccount),
-			NodeSelector:       e.keyValues(diag.Span{}, "setting "+setNodeSelector, e.setting(setNodeSelector)),
+			NodeSelector:       e.pods.NodeSelector,
 			WorkflowMetadata:   e.runMetadata(),
 			TemplateDefaults:   e.templateDefaults(),
-			Volumes:            append([]corev1.Volume{emptyDir(volumeName, nil)}, e.tokenVolumes()...),
+			Volumes:            append([]corev1.Volume{pod.Volume()}, e.tokenVolumes()...),
 			Templates:          templates,
 		},
 	}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/backends/pod"
 	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
@@ -39,7 +40,7 @@ func (e *emitter) exitTemplate() *wfv1.Template {
 		RetryStrategy: &wfv1.RetryStrategy{Limit: ptr(intstr.FromInt32(2)), RetryPolicy: wfv1.RetryPolicyOnError},
 	}
 	if len(hooks) == 0 {
-		t.Container.Resources.Requests = requests(ir.Resources{CPU: 0.1, MemoryMB: 256})
+		t.Container.Resources.Requests = pod.Requests(ir.Resources{CPU: 0.1, MemoryMB: 256})
 	}
 	if image := e.exitImage(hooks); image != e.opt.Image {
 		e.checkText(backends.FlowSpan(e.flow), "the image of the exit hooks", image)

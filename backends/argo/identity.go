@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/mf-run/mf/backends"
+	"github.com/mf-run/mf/backends/pod"
 	"github.com/mf-run/mf/ir"
 )
 
@@ -151,7 +152,7 @@ func (e *emitter) tokenVolumes() []corev1.Volume {
 	if e.tokens.all {
 		return nil
 	}
-	return []corev1.Volume{emptyDir(noTokenVolume, nil)}
+	return []corev1.Volume{pod.EmptyDir(noTokenVolume)}
 }
 
 // tokenMask hides the token from a container of mf's own.

@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -98,7 +97,7 @@ func New(g *ir.Graph, opt backends.Options, ships func(*ir.Step) bool) (*Jobs, d
 	project, found := backends.ProjectOf(g.Flow(), opt)
 	list = append(list, found...)
 	j := &Jobs{graph: g, opt: opt, pods: map[string]pod.Pod{}, Namespace: opt.Setting(known, setNamespace)}
-	env := backends.TaskEnvironment(opt, project, "", told(opt))
+	env := backends.TaskEnvironment(opt, project, "", map[string]string{ir.EnvMarkLines: "1"})
 	if j.config, found = pod.NewConfig(prefix, opt, known, env, checkText); len(found) > 0 {
 		list = append(list, found...)
 	}
@@ -123,20 +122,6 @@ func New(g *ir.Graph, opt backends.Options, ships func(*ir.Step) bool) (*Jobs, d
 		return nil, list
 	}
 	return j, list
-}
-
-// told is what mf-task is told beside where things are.
-func told(opt backends.Options) map[string]string {
-	env := map[string]string{ir.EnvUser: opt.User, ir.EnvMarkLines: "1"}
-	if opt.Origin != "" {
-		env[ir.EnvOriginRun] = opt.Origin
-	}
-	if len(opt.Tags) > 0 {
-		// A list of strings always has a JSON form.
-		tags, _ := json.Marshal(opt.Tags)
-		env[ir.EnvTags] = string(tags)
-	}
-	return env
 }
 
 // maxTextBytes is the longest environment variable or argument that Linux passes to a process.

@@ -24,7 +24,7 @@ func (r *reader) resources(s *ir.Step, p *Pod) {
 		return
 	}
 	asked := s.Resources()
-	p.Container.Resources.Requests = requests(asked)
+	p.Container.Resources.Requests = Requests(asked)
 	if asked.GPU > 0 {
 		vendor := "nvidia"
 		if d := s.Decorator("kubernetes"); d != nil {
@@ -35,11 +35,12 @@ func (r *reader) resources(s *ir.Step, p *Pod) {
 	}
 	if asked.SharedMemoryMB > 0 {
 		size := megabytes(asked.SharedMemoryMB)
-		p.mount("shm", "/dev/shm", emptyDir("shm", &size))
+		p.mount("shm", "/dev/shm", memoryDir("shm", &size))
 	}
 }
 
-func requests(r ir.Resources) corev1.ResourceList {
+// Requests is what a container asks for that needs so much; 0 is nothing.
+func Requests(r ir.Resources) corev1.ResourceList {
 	list := corev1.ResourceList{}
 	if r.CPU > 0 {
 		list[corev1.ResourceCPU] = *resource.NewMilliQuantity(int64(r.CPU*1000+0.5), resource.DecimalSI)
@@ -56,12 +57,16 @@ func requests(r ir.Resources) corev1.ResourceList {
 // megabytes counts as Metaflow does: in powers of ten.
 func megabytes(n int64) resource.Quantity { return resource.MustParse(strconv.FormatInt(n, 10) + "M") }
 
-func emptyDir(name string, memory *resource.Quantity) corev1.Volume {
-	source := &corev1.EmptyDirVolumeSource{}
-	if memory != nil {
-		source.Medium, source.SizeLimit = corev1.StorageMediumMemory, memory
-	}
-	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: source}}
+// EmptyDir is a folder that lives as long as the pod.
+func EmptyDir(name string) corev1.Volume {
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+}
+
+// memoryDir is one in memory.
+func memoryDir(name string, size *resource.Quantity) corev1.Volume {
+	v := EmptyDir(name)
+	v.EmptyDir.Medium, v.EmptyDir.SizeLimit = corev1.StorageMediumMemory, size
+	return v
 }
 
 func (p *Pod) mount(name, folder string, volume corev1.Volume) {
@@ -139,7 +144,7 @@ func (r *reader) storage(s *ir.Step, d *ir.Decorator, where string, p *Pod) {
 	}
 	folder := a.String("tmpfs_path", "/metaflow_temp")
 	limit := megabytes(size)
-	p.mount("tmpfs", folder, emptyDir("tmpfs", &limit))
+	p.mount("tmpfs", folder, memoryDir("tmpfs", &limit))
 	if a.Bool("tmpfs_tempdir", true) {
 		p.Container.Env = append(p.Container.Env, corev1.EnvVar{Name: "METAFLOW_TEMPDIR", Value: folder})
 	}

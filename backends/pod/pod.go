@@ -104,7 +104,7 @@ func NewConfig(prefix string, opt backends.Options, known []backends.Setting, en
 	if err != nil || cpu < 0 {
 		r.errorf(diag.Span{}, "bad-setting", "setting %s.%s is %q, not a number", prefix, setCPU, get(setCPU))
 	}
-	c.Requests = requests(ir.Resources{CPU: cpu, MemoryMB: number(setMemory), DiskMB: number(setDisk)})
+	c.Requests = Requests(ir.Resources{CPU: cpu, MemoryMB: number(setMemory), DiskMB: number(setDisk)})
 	security := &corev1.SecurityContext{}
 	switch hardened := get(setHardened); hardened {
 	case "true":
@@ -133,7 +133,7 @@ func Mount() []corev1.VolumeMount {
 }
 
 // Volume carries mf-task into the user's container.
-func Volume() corev1.Volume { return emptyDir(VolumeName, nil) }
+func Volume() corev1.Volume { return EmptyDir(VolumeName) }
 
 // Install is the init container that brings mf-task.
 func (c *Config) Install() corev1.Container {
@@ -269,12 +269,7 @@ func (r *reader) environment(s *ir.Step, p *Pod) {
 	}
 }
 
-// EnvVars writes variables so that Kubernetes does not change their values.
-func (c *Config) EnvVars(span diag.Span, vars []backends.EnvVar) ([]corev1.EnvVar, diag.List) {
-	r := &reader{config: c}
-	return r.envVars(span, vars), r.list
-}
-
+// envVars writes variables so that Kubernetes does not change their values.
 func (r *reader) envVars(span diag.Span, vars []backends.EnvVar) []corev1.EnvVar {
 	var list []corev1.EnvVar
 	for _, v := range vars {
@@ -282,10 +277,22 @@ func (r *reader) envVars(span diag.Span, vars []backends.EnvVar) []corev1.EnvVar
 			r.errorf(span, "bad-environment", "%q is no name of an environment variable on Kubernetes", v.Name)
 		}
 		r.checkText(span, "the environment variable "+v.Name, v.Value)
-		// "$(NAME)" would be replaced by another variable's value; "$$" stands for "$".
-		list = append(list, corev1.EnvVar{Name: v.Name, Value: strings.ReplaceAll(v.Value, "$(", "$$(")})
+		list = append(list, corev1.EnvVar{Name: v.Name, Value: escapeDollars(v.Value)})
 	}
 	return list
+}
+
+// escapeDollars writes a container's environment variable so that Kubernetes leaves it as it is: "$(NAME)" would be
+// replaced by another variable's value, and "$$" stands for "$".
+func escapeDollars(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		if text[i] == '$' && i+1 < len(text) && (text[i+1] == '$' || text[i+1] == '(') {
+			b.WriteByte('$')
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
 }
 
 func secretsAsEnv(names []string) []corev1.EnvFromSource {
