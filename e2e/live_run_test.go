@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/mf-run/mf/backends"
@@ -53,17 +55,48 @@ func TestLivePermissions(t *testing.T) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
-	// With what docs/targets-argo.md grants, a deploy goes through; what it may not see it says.
-	e := a.as(t, "deployer", argoRule("workflowtemplates", "get", "list", "create", "patch", "update", "delete"),
-		argoRule("cronworkflows", "get", "list", "create", "patch", "update", "delete"), argoRule("workflows", "get", "list", "create", "patch"))
+	// What may not be seen besides is said, and keeps nobody from deploying.
+	e := a.as(t, "deployer", argoRule("workflowtemplates", "get", "create", "patch"), argoRule("cronworkflows", "get", "list", "create", "patch"),
+		argoRule("sensors", "list"))
 	p, err := e.Apply(t.Context(), d)
 	must(t, err)
 	if notes := strings.Join(p.Notes, "\n"); !strings.Contains(notes, "may not get serviceaccounts") {
 		t.Errorf("notes: %s", notes)
 	}
-	if list, err := a.dynamic.Resource(templateObjects).Namespace(a.namespace).List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 1 {
-		t.Errorf("%d templates, %v", len(list.Items), err)
+	// With the documented role everything goes.
+	e = a.as(t, "documented", documentedRole(t).Rules...)
+	p, err = e.Apply(t.Context(), deployment(t, "made-timezone", "image: python:3.12-slim", "image: python:3.13-slim"))
+	must(t, err)
+	if len(p.Changes) != 1 || strings.Contains(strings.Join(p.Notes, "\n"), "may not") {
+		t.Errorf("%s\nnotes: %q", planText(p), p.Notes)
 	}
+	run, err := e.Start(t.Context(), d.Name, live.Start{})
+	must(t, err)
+	run, err = e.Status(t.Context(), run.Name)
+	must(t, err)
+	if len(run.Notes) > 0 {
+		t.Errorf("%q", run.Notes)
+	}
+	_, err = e.Runs(t.Context(), d.Name)
+	must(t, err)
+	must(t, e.Stop(t.Context(), run.Name))
+	_, err = e.Delete(t.Context(), d.Name)
+	must(t, err)
+}
+
+// documentedRole is the role in the documentation.
+func documentedRole(t *testing.T) rbacv1.Role {
+	t.Helper()
+	page, err := os.ReadFile("../docs/targets-argo.md")
+	must(t, err)
+	_, text, found := strings.Cut(string(page), "```yaml\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n")
+	text, _, closed := strings.Cut(text, "```")
+	if !found || !closed {
+		t.Fatal("docs/targets-argo.md has no role")
+	}
+	var role rbacv1.Role
+	must(t, yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 1024).Decode(&role))
+	return role
 }
 
 func TestLiveConnection(t *testing.T) {
