@@ -291,7 +291,10 @@ func TestLiveStatus(t *testing.T) {
 		must(t, err)
 		problems := map[string]string{}
 		for _, s := range run.Steps {
-			problems[s.Name] = strings.Join(s.Problems, "\n")
+			// The kubelet knows that a pod has failed before the controller does.
+			if phase := map[bool]live.Phase{true: live.Failed, false: live.Pending}[s.Name == "broken"]; s.Phase == phase {
+				problems[s.Name] = strings.Join(s.Problems, "\n")
+			}
 		}
 		for step, text := range want {
 			if !strings.Contains(problems[step], text) {
@@ -308,11 +311,6 @@ func TestLiveStatus(t *testing.T) {
 	})
 	if run.Phase != live.Running || len(run.Notes) > 0 || run.Flow != "Stuck" || run.Deployment != d.Name {
 		t.Errorf("%+v", run)
-	}
-	for _, s := range run.Steps {
-		if s.Name == "broken" && s.Phase != live.Failed || s.Name == "no_node" && s.Phase != live.Pending {
-			t.Errorf("%+v", s)
-		}
 	}
 	must(t, a.Stop(t.Context(), run.Name))
 	within(t, 10*time.Minute, func() error {

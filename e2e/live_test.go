@@ -415,4 +415,3 @@ func TestLiveApplyIsUndone(t *testing.T) {
 	}
 	a.wantPlan(t, old, "remove WorkflowTemplate decorated: priority: 5 -> (by hand)")
 }
-
