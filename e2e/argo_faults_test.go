@@ -196,8 +196,8 @@ func TestArgoWide(t *testing.T) {
 		width int
 		args  []string
 	}{
-		{"packed", 1000, []string{"--pack", "50"}},
-		{"unpacked", 200, nil},
+		{"fifty to a pod", 1000, []string{"--pack", "50"}},
+		{"one to a pod", 200, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := newArgo(t)
