@@ -57,7 +57,6 @@ type Shipper struct {
 	shipments map[string]*shipment // by namespace/name
 	watched   map[string]bool      // namespaces
 	err       error                // what ended the watches
-	logsTold  bool
 }
 
 // New returns a Shipper. It asks the cluster nothing. Close ends it.
@@ -227,7 +226,7 @@ func (s *Shipper) register(job *batchv1.Job) (*shipment, error) {
 	}
 	key := h.namespace + "/" + h.name
 	if s.shipments[key] != nil {
-		return nil, fmt.Errorf("Job %s runs already", key)
+		return nil, fmt.Errorf("running Job %s: it runs already", key)
 	}
 	s.shipments[key] = h
 	if !s.watched[h.namespace] {

@@ -27,7 +27,7 @@ type podLog struct {
 func (r *voyage) openLog(p *corev1.Pod) *podLog {
 	ctx, cancel := context.WithCancel(r.ctx)
 	l := &podLog{cancel: cancel, done: make(chan struct{})}
-	r.Shipper.done.Go(func() {
+	r.done.Go(func() {
 		defer close(l.done)
 		seen, pause := 0, firstPause
 		for {

@@ -191,6 +191,7 @@ func (r *voyage) obstructed(ctx context.Context, state sight, v verdict, now tim
 		blocked = r.ask(ctx, state, now)
 	}
 	if blocked == "" {
+		r.since = time.Time{} // it gets on
 		return "", false
 	}
 	if r.since.IsZero() {
@@ -245,7 +246,8 @@ func (r *voyage) ask(ctx context.Context, state sight, now time.Time) string {
 		if at.IsZero() {
 			at = e.EventTime.Time
 		}
-		if e.Type == corev1.EventTypeWarning && !at.Before(last) {
+		// That a pod could not be scheduled its own status says, for as long as it is so.
+		if e.Type == corev1.EventTypeWarning && e.Reason != "FailedScheduling" && !at.Before(last) {
 			last, r.hint = at, fmt.Sprintf("the pod does not start (%s): %s", e.Reason, oneLine(e.Message))
 		}
 	}
