@@ -54,7 +54,7 @@ func (a *argo) pairs(n int, of func(i int) pairing) []pair {
 	began, folder := time.Now(), a.t.TempDir()
 	all := make([]pair, n)
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, 8)
+	slots := make(chan struct{}, 12)
 	for i := range n {
 		slots <- struct{}{}
 		wg.Go(func() {
