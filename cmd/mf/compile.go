@@ -237,13 +237,11 @@ func (a *app) backendOptions(c *config, flags compileFlags) (backends.Options, e
 // taskStorage is what tasks have to be told to reach the datastore, beside its root: nothing that is secret.
 func (c *config) taskStorage() map[string]string {
 	env := map[string]string{}
-	for _, name := range []string{stores.EnvS3Endpoint, stores.EnvGSEndpoint, stores.EnvAzureEndpoint, stores.EnvAzureAccount} {
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION",
+		stores.EnvS3Endpoint, stores.EnvGSEndpoint, stores.EnvAzureEndpoint, stores.EnvAzureAccount} {
 		if text := c.env(name); text != "" {
 			env[name] = text
 		}
-	}
-	if text := c.env("METAFLOW_S3_ENDPOINT_URL"); text != "" && env[stores.EnvS3Endpoint] == "" {
-		env[stores.EnvS3Endpoint] = text
 	}
 	return env
 }
