@@ -119,7 +119,10 @@ func (a *app) printRun(r live.Run) {
 			fmt.Fprintf(w, "  \t\t%s\n", problem)
 		}
 	}
-	w.Flush()
+	_ = w.Flush()
+	for _, note := range r.Notes {
+		fmt.Fprintf(a.stderr, "%s: %s\n", paint(a.colored(a.stderr), yellow, "note"), note)
+	}
 }
 
 func (a *app) stopCommand() *cobra.Command {

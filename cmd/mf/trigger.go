@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -56,7 +57,7 @@ func (a *app) triggerArgs(ctx context.Context, cmd *cobra.Command, args []string
 		return err
 	}
 	switch err := fs.Parse(own); {
-	case err == pflag.ErrHelp:
+	case errors.Is(err, pflag.ErrHelp):
 		cmd.DisableFlagParsing = false
 		cmd.Flags().AddFlagSet(fs)
 		return cmd.Help()
