@@ -14,7 +14,8 @@ NOT_YET = frozenset(
     pylint_wrapper pyproject_toml_parser requirements_txt_parser runner runtime sidecar system system_context
     tagging_util task tracing tuple_util unbounded_foreach util vendor version yaml_parser
     plugins.airflow plugins.argo.argo_client plugins.argo.argo_workflows plugins.aws plugins.azure plugins.cards
-    plugins.datastores plugins.datatools plugins.env_escape plugins.events_decorator plugins.exit_hook plugins.frameworks plugins.gcp plugins.kubernetes
+    plugins.datastores plugins.datatools plugins.env_escape plugins.events_decorator plugins.exit_hook
+    plugins.frameworks plugins.gcp plugins.kubernetes
     plugins.metadata_providers plugins.parsers plugins.project_decorator plugins.pypi plugins.secrets plugins.uv
     """.split()
 )

@@ -55,7 +55,8 @@ class ArgoEvent:
         """Publish with further fields and return the event's id; None where it was not published."""
         if not force and not os.environ.get("ARGO_WORKFLOW_TEMPLATE"):
             return self._fail(
-                f"Argo event {self._name} is not published: this is no run on Argo Workflows; publish() publishes anyway",
+                f"Argo event {self._name} is not published: this is no run on Argo Workflows; "
+                "publish() publishes anyway",
                 ignore_errors,
             )
         body = self._body(payload or {})
