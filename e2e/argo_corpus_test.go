@@ -5,6 +5,7 @@ package e2e
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -73,6 +74,7 @@ func runCorpus(t *testing.T, names []string, options map[string][]string) {
 		t.Fatal("the flows to run: ", err)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !wanted.MatchString(name) })
+	names = partOf(t, names)
 	all := newArgo(t).pairs(len(names), func(i int) pairing { return corpusPairing(t, names[i], options[names[i]]) })
 	for i, p := range all {
 		name := names[i]
@@ -86,6 +88,28 @@ func runCorpus(t *testing.T, names []string, options map[string][]string) {
 		})
 	}
 }
+
+// partOf returns the part of a list that -part asks for.
+func partOf(t *testing.T, names []string) []string {
+	t.Helper()
+	if *partFlag == "" {
+		return names
+	}
+	var part, parts int
+	if n, err := fmt.Sscanf(*partFlag, "%d/%d", &part, &parts); n != 2 || err != nil || part < 0 || part >= parts {
+		t.Fatalf("-part %s is no part, such as 0/3, 1/3 or 2/3", *partFlag)
+	}
+	var some []string
+	for i, name := range names {
+		if i%parts == part {
+			some = append(some, name)
+		}
+	}
+	t.Logf("part %d of %d: %s", part, parts, strings.Join(some, " "))
+	return some
+}
+
+var partFlag = flag.String("part", os.Getenv("E2E_PART"), "part of the corpus that is run on Argo, as 0/3; else all")
 
 var flowFlag = flag.String("flow", os.Getenv("E2E_FLOW"), "expression that the names of the flows have that are run on Argo; else all")
 
