@@ -62,6 +62,7 @@ func (e *emitter) stepTemplate(s *ir.Step) wfv1.Template {
 	}
 	e.outputs(s, &t)
 	e.environment(s, &t)
+	e.packWorkers(s, &t)
 	e.checkGang(s)
 	e.hideToken(s, &t)
 	return t
@@ -93,6 +94,20 @@ func (e *emitter) invocation(s *ir.Step, t *wfv1.Template) {
 		t.RetryStrategy = retryStrategy(s)
 	}
 	t.Container.Args = i.Args()
+}
+
+// packWorkers has as many tasks of a pack run at a time as the pod asks for CPUs. A container cannot see what it asked for,
+// only the node's CPUs.
+func (e *emitter) packWorkers(s *ir.Step, t *wfv1.Template) {
+	if e.packs.Around(s.Name) <= 1 {
+		return
+	}
+	cpu, ok := t.Container.Resources.Requests[corev1.ResourceCPU]
+	if !ok {
+		base, _ := e.pods.Base() // templateDefaults has reported what is wrong with it
+		cpu = base.Resources.Requests[corev1.ResourceCPU]
+	}
+	t.Container.Env = append(t.Container.Env, corev1.EnvVar{Name: ir.EnvPackWorkers, Value: itoa(max(1, int(cpu.Value())))})
 }
 
 // tasksPerPod is how many tasks or rounds of the step one pod runs.

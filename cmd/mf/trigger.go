@@ -242,8 +242,11 @@ func (c *config) deployRoot() (string, error) {
 	return root, nil
 }
 
-// watchEvery is how often a run is looked at.
-const watchEvery = time.Second
+// watchEvery is how often a run is looked at, watchPatience how long an engine may be away meanwhile.
+const (
+	watchEvery    = time.Second
+	watchPatience = 5 * time.Minute
+)
 
 // watch shows a run until it ends.
 func (a *app) watch(ctx context.Context, engine live.Engine, run live.Run, asJSON bool) error {
@@ -251,10 +254,20 @@ func (a *app) watch(ctx context.Context, engine live.Engine, run live.Run, asJSO
 		fmt.Fprintf(a.stderr, "run %s\n", run.ID)
 	}
 	shown := map[string]bool{}
+	lost := time.Time{} // since when the engine does not answer
 	for {
 		now, err := engine.Status(ctx, run.Name)
-		if err != nil {
+		switch {
+		case err == nil:
+			lost = time.Time{}
+		case !errors.Is(err, live.ErrUnavailable) || !lost.IsZero() && a.now().Sub(lost) > watchPatience:
 			return engineError(engine, err)
+		default:
+			if lost.IsZero() {
+				lost = a.now()
+				fmt.Fprintf(a.stderr, "%v; waiting up to %s for it, the run goes on meanwhile\n", engineError(engine, err), watchPatience)
+			}
+			now = run
 		}
 		if !a.flags.quiet && !asJSON {
 			a.printNews(now, shown)
