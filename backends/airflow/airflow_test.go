@@ -273,6 +273,7 @@ func TestTextsArrive(t *testing.T) {
 		"MF_PARAM_count": "7", "MF_PARAM_ratio": "0.25", "MF_PARAM_dry": "true", "MF_PARAM_shape": `{"layers":[64,32],"name":"small"}`,
 		"MF_PARAM_nothing": "now", "MF_PARAM_computed": "", "MF_PARAM_movies": "", "MF_OPTIONAL_PARAMS": "nothing,computed,movies",
 		"MF_DATASTORE": "s3://bucket/mf", "MF_SERVICE_URL": "http://mf.example:8080", "MF_PACKAGE": backendtest.Options().Package,
+		"MF_RUNTIME": "airflow", "MF_USER": backendtest.Options().User,
 	})
 	conf := map[string]any{"key": "it's {{ run_id }}", "count": 7, "dry": true, "nothing-given": "now"}
 	for _, name := range airflows {
@@ -282,7 +283,7 @@ func TestTextsArrive(t *testing.T) {
 				t.Errorf("%s: %s is %q, want %q", name, variable, got, value)
 			}
 		}
-		if len(pods[0].Environment) != len(wanted) || len(pods[1].Environment) != 3 {
+		if len(pods[0].Environment) != len(wanted) || len(pods[1].Environment) != 5 {
 			t.Errorf("%s: told %v and %v", name, pods[0].Environment, pods[1].Environment)
 		}
 	}
