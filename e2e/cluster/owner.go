@@ -83,6 +83,11 @@ func Up(ctx context.Context, opt Options) (c *Cluster, err error) {
 		return nil, err
 	} else if s != nil {
 		o.say("sweeping up after process %d", s.Owner)
+		// Whoever looks must not take what is left for a cluster, now that it has an owner again.
+		s.Ready = false
+		if err := s.write(dir); err != nil {
+			return nil, err
+		}
 		if err := sweep(dir, s); err != nil {
 			return nil, fmt.Errorf("sweeping up after an earlier cluster: %w", err)
 		}
