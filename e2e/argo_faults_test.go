@@ -48,7 +48,7 @@ func (a *argo) running(run, step string) (names []string) {
 		LabelSelector: "workflows.argoproj.io/workflow=" + strings.TrimPrefix(run, "argo-") + ",mf.run/step=" + step})
 	a.check(err)
 	for _, pod := range pods.Items {
-		if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+		if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || !mainRuns(&pod) {
 			continue
 		}
 		log, err := a.cluster.Client().CoreV1().Pods(a.namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: "main"}).DoRaw(a.t.Context())
@@ -57,6 +57,16 @@ func (a *argo) running(run, step string) (names []string) {
 		}
 	}
 	return names
+}
+
+// mainRuns reports whether the step's own container runs: Argo's goes on a while after it.
+func mainRuns(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.ContainerStatuses {
+		if c.Name == "main" {
+			return c.State.Running != nil
+		}
+	}
+	return false
 }
 
 // awaitRunning waits for a pod that runs a step's code.
@@ -177,7 +187,7 @@ func TestArgoEvictedForGood(t *testing.T) {
 	p := newPlace(t, "testdata/wide.py")
 	flow := strings.Replace(p.read(filepath.Join(p.dir, "wide.py")), "times=3", "times=0", 1)
 	a.check(os.WriteFile(filepath.Join(p.dir, "wide.py"), []byte(flow), 0o644))
-	run := a.trigger(p, a.deploy(p, "wide.py"), "--width", "3", "--seconds", "8")
+	run := a.trigger(p, a.deploy(p, "wide.py"), "--width", "3", "--seconds", "20")
 	a.check(a.cluster.Client().CoreV1().Pods(a.namespace).Delete(t.Context(), a.awaitRunning(run, "square"), metav1.DeleteOptions{}))
 	if w := a.end(run, 2*time.Minute); w.Status.Phase == wfv1.WorkflowSucceeded {
 		t.Fatalf("the run is %s", w.Status.Phase)
