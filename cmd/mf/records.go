@@ -31,7 +31,7 @@ func (a *app) openRecords(ctx context.Context, dir string) (*records, error) {
 		return nil, err
 	}
 	p.reading = true
-	if p.service == "" {
+	if p.service == "" && p.here() {
 		if _, err := os.Stat(p.home); errors.Is(err, os.ErrNotExist) {
 			return nil, &exitError{exitFailed, fmt.Errorf("there are no runs here (looked for %s); start one with: mf run FLOW", p.home)}
 		}
