@@ -97,8 +97,10 @@ func (i *Invocation) others(ctx context.Context, ref datastore.TaskRef, path ir.
 	ctx, cancel := context.WithTimeout(ctx, yieldTime)
 	defer cancel()
 	for {
-		done, err := i.splitting.common(i.Run).child().loadAt(ctx, ref, path, iteration)
-		if done != nil || err != nil {
+		loader := i.splitting.common(i.Run).child()
+		_, over, _ := loader.latest(ctx, ref)
+		done, err := loader.loadAt(ctx, ref, path, iteration)
+		if over || done != nil || err != nil {
 			return done
 		}
 		select {

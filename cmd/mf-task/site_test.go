@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -189,7 +190,7 @@ func (t *task) code() int {
 // signal sends SIGTERM.
 func (t *task) signal() {
 	t.t.Helper()
-	if err := t.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := t.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.t.Fatal(err)
 	}
 }
