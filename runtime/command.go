@@ -100,6 +100,8 @@ func (c *command) commandFailed(ctx context.Context, exit worker.Exit) {
 	if exit.Signal != 0 && ctx.Err() == nil && limit > 0 && c.run.Now().Sub(c.started) >= limit {
 		f.Timeout, f.Crashed, f.Signal = true, false, 0
 		f.Message = fmt.Sprintf("the command ran longer than its timeout of %s", limit)
+	} else if f.Crashed && toldToStop(ctx, exit) {
+		f.Message = "the task was told to stop, and the command ended"
 	}
 	c.failure = f
 	c.note("%s", f.Message)

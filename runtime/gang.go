@@ -115,7 +115,11 @@ func (a *attempt) enterGang(ctx context.Context) error {
 	a.member = m
 	_, pause := t.Step.Retry()
 	limit := r.Gangs.Timeout + pause // others may still wait to be tried again
-	err := m.until(ctx, limit, whileWaiting, m.joined)
+	wait := limit
+	if t.Gang.Index > 0 {
+		wait += 2 * whileWaiting // so that the leader, which knows who is missing, is the one to give up
+	}
+	err := m.until(ctx, wait, whileWaiting, m.joined)
 	if errors.Is(err, errTooLong) {
 		err = m.incomplete(ctx, limit)
 	}

@@ -105,6 +105,8 @@ func (a *attempt) crashed(ctx context.Context, exit worker.Exit) {
 	a.failure = &Failure{Message: "the step's process " + exit.String(), Crashed: true, Signal: exit.Signal}
 	limit := a.task.Step.Timeout()
 	switch {
+	case toldToStop(ctx, exit):
+		a.failure.Message = "the task was told to stop, and the step's process ended"
 	case exit.Signal != 0 && limit > 0 && ctx.Err() == nil && a.run.Now().Sub(a.started) >= limit:
 		// It did not heed the time limit itself, so that it was ended from here.
 		a.failure = &Failure{Message: fmt.Sprintf("the step ran longer than its timeout of %s and did not stop by itself", limit), Timeout: true}
@@ -115,6 +117,23 @@ func (a *attempt) crashed(ctx context.Context, exit worker.Exit) {
 	}
 	a.note("%s", a.failure.Message)
 }
+
+// toldToStop reports whether the process ended because somebody wants the task to end. An engine may tell all processes of
+// a container at once, so that the process is gone before ctx is cancelled.
+func toldToStop(ctx context.Context, exit worker.Exit) bool {
+	if ctx.Err() != nil || exit.Signal != int(syscall.SIGTERM) && exit.Err == nil {
+		return ctx.Err() != nil
+	}
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(stopPause):
+		return false
+	}
+}
+
+// stopPause is how much earlier than this program the step's process may hear that the task is to stop.
+const stopPause = 300 * time.Millisecond
 
 // converse starts the process, serves it until its last message and waits for its end.
 func (a *attempt) converse(ctx context.Context) (worker.Exit, *ending, error) {

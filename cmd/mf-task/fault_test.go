@@ -90,7 +90,7 @@ func TestStop(t *testing.T) {
 				time.Sleep(300 * time.Millisecond)
 				task.signal()
 			}
-			if code := task.code(); code != 143 {
+			if code := task.code(); code != 143 || !strings.Contains(task.stderr.String(), "the task was told to stop") {
 				t.Errorf("exit code %d, want 143\n%s", code, &task.stderr)
 			}
 			if took := time.Since(begin); took > c.most {
