@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -212,6 +213,8 @@ func TestArgoEvictedForGood(t *testing.T) {
 	a.expectSum(p.read(file), 3)
 }
 
+var wideFlag = flag.Int("wide", 1000, "splits of the widest foreach that is run on Argo")
+
 // TestArgoWide runs a foreach of 200 splits, a pod each, and one of 1,000, fifty to a pod. Pods are deleted and the
 // controller is killed while they run; nothing is lost, and nothing that had succeeded is run again.
 func TestArgoWide(t *testing.T) {
@@ -224,7 +227,7 @@ func TestArgoWide(t *testing.T) {
 		width int
 		args  []string
 	}{
-		{"fifty to a pod", 1000, []string{"--pack", "50"}},
+		{"fifty to a pod", *wideFlag, []string{"--pack", "50"}},
 		{"one to a pod", plain, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -240,7 +243,7 @@ func TestArgoWide(t *testing.T) {
 				}
 				time.Sleep(time.Duration(2+rand.IntN(3)) * time.Second)
 			}
-			w := a.succeeds(run, 15*time.Minute)
+			w := a.succeeds(run, 15*time.Minute+time.Duration(c.width)*100*time.Millisecond)
 			if got := len(a.attempts("WideFlow", run, "square")); got != c.width {
 				t.Errorf("%d tasks of square, want %d", got, c.width)
 			}

@@ -86,6 +86,21 @@ func TestSettings(t *testing.T) {
 	golden.Check(t, "testdata/settings.yaml", files[0].Data)
 }
 
+// TestRestricted: where tasks run as a user, Argo's own containers keep to the restricted standard, too.
+func TestRestricted(t *testing.T) {
+	for user, want := range map[string]string{
+		"": "", "0": "", "1000": `{"initContainers":[{"name":"init","securityContext":SC}],"containers":[{"name":"wait","securityContext":SC}]}`,
+	} {
+		parsed := template(t, "made-linear", func(_ *ir.Flow, o *backends.Options) {
+			o.Settings = map[string]string{"argo.namespace": "ml", "argo.run-as-user": user}
+		})
+		context := `{"capabilities":{"drop":["ALL"]},"runAsUser":1000,"runAsNonRoot":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"RuntimeDefault"}}`
+		if want = strings.ReplaceAll(want, "SC", context); parsed.Spec.PodSpecPatch != want {
+			t.Errorf("run-as-user %q: %s", user, parsed.Spec.PodSpecPatch)
+		}
+	}
+}
+
 // TestProjectNames: the names of a project's deployments fit, and differ where their flows do.
 func TestProjectNames(t *testing.T) {
 	seen := map[string]string{}

@@ -1,6 +1,7 @@
 package argo
 
 import (
+	"encoding/json"
 	"maps"
 	"strconv"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/backends/pod"
+	"github.com/mf-run/mf/diag"
 	"github.com/mf-run/mf/ir"
 )
 
@@ -200,4 +202,25 @@ func (e *emitter) environment(s *ir.Step, t *wfv1.Template) {
 func seconds(n int64) *intstr.IntOrString {
 	v := intstr.FromInt32(int32(min(n, 1<<31-1)))
 	return &v
+}
+
+// executorSecurity has Argo's own two containers of a pod keep the same rules as the others, where those are meant for the
+// restricted standard of Kubernetes: it judges the pod as a whole. Empty otherwise, which leaves them to the controller.
+func (e *emitter) executorSecurity() string {
+	own := e.pods.Security
+	if own == nil || own.Capabilities == nil || own.RunAsNonRoot == nil || !*own.RunAsNonRoot {
+		return ""
+	}
+	type container struct {
+		Name            string                  `json:"name"`
+		SecurityContext *corev1.SecurityContext `json:"securityContext"`
+	}
+	patch, err := json.Marshal(struct {
+		Init []container `json:"initContainers"`
+		Main []container `json:"containers"`
+	}{[]container{{"init", own}}, []container{{"wait", own}}})
+	if err != nil {
+		e.errorf(diag.Span{}, "manifest", "the security context has no text form: %v", err)
+	}
+	return string(patch)
 }

@@ -112,6 +112,7 @@ func (e *emitter) workflowTemplate() *wfv1.WorkflowTemplate {
 			Templates:          templates,
 		},
 	}
+	t.Spec.PodSpecPatch = e.executorSecurity()
 	e.lifetime(&t.Spec)
 	for _, name := range e.pullSecrets {
 		t.Spec.ImagePullSecrets = append(t.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})

@@ -141,7 +141,9 @@ func (a *app) sdkDir(c *config) (string, error) {
 // loadFlow reads a flow and checks it, for a target if one is given. The findings are in the list; the flow is nil
 // where it could not be read at all.
 func (a *app) loadFlow(ctx context.Context, c *config, arg flowArg, flags flowFlags, target *ir.Features, evaluate bool) (*ir.Flow, diag.List, error) {
-	frontend := compiler.FrontendFunc(yaml.Load)
+	frontend := compiler.FrontendFunc(func(ctx context.Context, path string) (*ir.Flow, diag.List, error) {
+		return yaml.LoadWith(ctx, path, flags.with)
+	})
 	if arg.python() {
 		opt, err := a.pythonOptions(c, arg, flags)
 		if err != nil {
@@ -151,8 +153,8 @@ func (a *app) loadFlow(ctx context.Context, c *config, arg flowArg, flags flowFl
 		frontend = func(ctx context.Context, path string) (*ir.Flow, diag.List, error) {
 			return python.Load(ctx, path, opt)
 		}
-	} else if len(flags.with)+len(flags.configs)+len(flags.configValues) > 0 {
-		return nil, nil, usagef("--with, --config and --config-value are for Python flows")
+	} else if len(flags.configs)+len(flags.configValues) > 0 {
+		return nil, nil, usagef("--config and --config-value are for Python flows")
 	}
 	flow, list, err := compiler.Load(ctx, arg.path, compiler.Options{
 		Frontends: map[string]compiler.Frontend{strings.ToLower(filepath.Ext(arg.path)): frontend}, Target: target,
