@@ -15,6 +15,7 @@ func TestArgoSmoke(t *testing.T) {
 	for _, c := range []struct{ name, file, flow, printed string }{
 		{"linear", "flow.py", "LinearFlow", "the total is 6\n"},
 		{"foreach", "flow.py", "ForeachFlow", ""},
+		{"gang", "flow.py", "GangFlow", ""},
 		{"yaml-three-languages", "flow.yaml", "ThreeLanguages", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -29,6 +30,9 @@ func TestArgoSmoke(t *testing.T) {
 			v := a.read(c.flow, run)
 			if !v.Successful || !v.Finished || v.Code.Script != c.file {
 				t.Errorf("to the real client, successful is %v, finished %v, the code's script %q", v.Successful, v.Finished, v.Code.Script)
+			}
+			if gang := c.name == "gang"; gang != (len(v.Control) == 1) {
+				t.Errorf("to the real client, %q lead gangs", v.Control)
 			}
 			if got := a.mf(p, "logs", c.flow+"/"+run+"/end"); c.printed != "" && !strings.Contains(got, c.printed) {
 				t.Errorf("end printed %q, want %q", got, c.printed)

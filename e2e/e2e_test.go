@@ -163,6 +163,8 @@ type view struct {
 	Parents    map[string][]string      `json:"parents"`
 	Children   map[string][]string      `json:"children"`
 	Exceptions map[string]string        `json:"exceptions"`
+	// Control are the tasks that lead a gang.
+	Control []string `json:"control"`
 	// Code is empty for a run whose code was not kept.
 	Code struct {
 		Script   string   `json:"script"`

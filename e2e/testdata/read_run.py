@@ -76,6 +76,7 @@ def read(directory, flow_name, run_id):
     tasks = [task for step in run for task in step]
     for task in tasks:
         names[task.pathspec] = key(task)
+    out["control"] = [names[task.pathspec] for step in run for task in step.control_tasks()]
     for task in tasks:
         k = names[task.pathspec]
         values = out["tasks"][k] = {}
