@@ -62,6 +62,9 @@ type Options struct {
 	// Instance makes this compile one of its own beside the deployment, for a single run: it is appended to the name after a
 	// "-", and nothing that would start runs (schedules, triggers) is emitted. Empty for a deployment.
 	Instance string
+	// Done is what the run of this compile has taken over, so that nothing need be started for it; nil: nothing. It has a
+	// meaning together with Instance only. A backend may leave it alone: what has succeeded is not run again anyway.
+	Done *Done
 	// Token is Metaflow's production token of the deployment; empty: none. It is no secret: it says whose runs they are.
 	Token string
 	// Tags are the user's tags of every run.

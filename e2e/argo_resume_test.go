@@ -92,14 +92,29 @@ func TestArgoResume(t *testing.T) {
 		a.mf(p, "resume", "flow.py", "--origin", origin, "--run-id-file", file)
 		check(t, p.read(file), "end gather work-3")
 	})
-	t.Run("on Argo", func(t *testing.T) {
+	// onArgo resumes a run there, and sees that pods were started for what was left, and for nothing else.
+	onArgo := func(t *testing.T, pods string, arguments ...string) (string, *wfv1.Workflow) {
+		t.Helper()
 		file := filepath.Join(t.TempDir(), "id")
-		a.mf(p, "resume", "flow.py", "--origin", origin, "--on", "argo", "--env", "TELL="+h.URL, "--run-id-file", file)
+		a.mf(p, append([]string{"resume", "flow.py", "--on", "argo", "--env", "TELL=" + h.URL, "--run-id-file", file}, arguments...)...)
 		run := p.read(file)
 		w := a.end(run, 10*time.Minute)
 		if w.Status.Phase != wfv1.WorkflowSucceeded {
 			t.Fatalf("%s is %s: %s", run, w.Status.Phase, w.Status.Message)
 		}
+		if got := podNodes(w); got != pods {
+			t.Errorf("pods were started for %s, want %s", got, pods)
+		}
+		// What was taken over counts as what it is.
+		got := strings.Fields(a.mf(p, "status", run))
+		want := strings.Fields("start succeeded work succeeded 6 succeeded gather succeeded end succeeded")
+		if len(got) < len(want) || !slices.Equal(got[len(got)-len(want):], want) {
+			t.Errorf("mf status says %v", got)
+		}
+		return run, w
+	}
+	t.Run("on Argo", func(t *testing.T) {
+		run, w := onArgo(t, "end gather work(0:3)", "--origin", origin)
 		check(t, run, "end gather work-3")
 		if now := a.template(name); now.GetResourceVersion() != deployed.GetResourceVersion() {
 			t.Error("the deployment was changed")
@@ -108,6 +123,9 @@ func TestArgoResume(t *testing.T) {
 		if len(owners) != 1 || owners[0].Name != w.Name || owners[0].UID != w.UID {
 			t.Errorf("the run's own template belongs to %v", owners)
 		}
+		// All splits are finished in that run, and a step behind them is run again.
+		again, _ := onArgo(t, "end gather", "gather", "--origin", run)
+		check(t, again, "end gather")
 	})
 	t.Run("by a retry and a resubmit of Argo's", func(t *testing.T) {
 		// Argo starts the same code again, so the mistake is mended where it lies: in the deployment's package.
@@ -127,6 +145,18 @@ func TestArgoResume(t *testing.T) {
 			t.Errorf("with the retry it ran %s, want %s", got, want)
 		}
 	})
+}
+
+// podNodes are the names of a run's pods, sorted.
+func podNodes(w *wfv1.Workflow) string {
+	var names []string
+	for _, node := range w.Status.Nodes {
+		if node.Type == wfv1.NodeTypePod {
+			names = append(names, node.DisplayName)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
 }
 
 // mend corrects the flow's mistake.

@@ -55,6 +55,9 @@ func (e *emitter) stateOf(t *wfv1.WorkflowTemplate, widths bool) (state, error) 
 	}
 	most := 0
 	for _, step := range e.flow.Steps {
+		if e.gone(step.Name) {
+			continue
+		}
 		times := 1
 		if widths {
 			times = e.containers(step.Name)
@@ -66,11 +69,18 @@ func (e *emitter) stateOf(t *wfv1.WorkflowTemplate, widths bool) (state, error) 
 		if retryStrategy(step) != nil {
 			perTask++
 		}
+		if _, done := e.finished(step.Name); done {
+			perTask = 2 // a DAG, and its task that never runs
+		}
 		add(times*perTask, step.Name)
 		if step.Next == nil || step.Next.Kind != ir.Foreach && step.Next.Kind != ir.Parallel {
 			continue
 		}
 		add(times, step.Name) // the group
+		if e.foreachDone(step.Name) {
+			add(1, step.Name)
+			continue
+		}
 		if last := e.graph.BodyLast(step.Name); len(last) != 1 || last[0] != step.Next.Targets[0].Step {
 			if widths {
 				times = e.containers(step.Next.Targets[0].Step)
@@ -85,7 +95,11 @@ func (e *emitter) stateOf(t *wfv1.WorkflowTemplate, widths bool) (state, error) 
 }
 
 // items is how many times Argo runs the body of the step's foreach: its known width, in packs; 1 where it is unknown.
+// Of a run that is resumed it is what is left.
 func (e *emitter) items(split string) int {
+	if left, some := e.someItems(split); some {
+		return len(left)
+	}
 	n, known := backends.Width(e.flow, e.graph.Step(split))
 	if !known {
 		return 1

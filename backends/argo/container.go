@@ -131,18 +131,8 @@ func (e *emitter) deadline(s *ir.Step) int64 {
 // outputs are the small values that decide what runs next. Of a step that may be left out they have a default, without
 // which newer controllers refuse to read them; it stands for no split and for no step.
 func (e *emitter) outputs(s *ir.Step, t *wfv1.Template) {
-	if s.Next == nil {
-		return
-	}
-	name, none := "", "0"
-	switch {
-	case s.Next.Kind == ir.Foreach && e.packs.Splits(s.Name) > 1:
-		name = ir.OutputPacks
-	case s.Next.Kind == ir.Foreach, s.Next.Kind == ir.Parallel:
-		name = ir.OutputSplits
-	case s.Next.Kind == ir.Switch && (s.Recursive() || e.chooses(s.Name)):
-		name, none = ir.OutputBranch, ""
-	default:
+	name, none := e.outputOf(s)
+	if name == "" {
 		return
 	}
 	output := smallOutput(name)
@@ -150,6 +140,20 @@ func (e *emitter) outputs(s *ir.Step, t *wfv1.Template) {
 		output.ValueFrom.Default = wfv1.AnyStringPtr(none)
 	}
 	t.Outputs.Parameters = []wfv1.Parameter{output}
+}
+
+// outputOf names the small output of a step, and what stands for its absence; empty where it has none.
+func (e *emitter) outputOf(s *ir.Step) (name, none string) {
+	switch {
+	case s.Next == nil:
+	case s.Next.Kind == ir.Foreach && e.packs.Splits(s.Name) > 1:
+		return ir.OutputPacks, "0"
+	case s.Next.Kind == ir.Foreach, s.Next.Kind == ir.Parallel:
+		return ir.OutputSplits, "0"
+	case s.Next.Kind == ir.Switch && (s.Recursive() || e.chooses(s.Name)):
+		return ir.OutputBranch, ""
+	}
+	return "", ""
 }
 
 // retryStrategy is nil for a step that is tried once. @catch counts: its further attempts record a failure that the task

@@ -23,7 +23,7 @@ import (
 )
 
 // controller runs a WorkflowTemplate as Argo's controller does, as far as mf's manifests go: DAGs, what tasks wait for,
-// "when", "withSequence", parameters, outputs and their defaults, retries, and the phase of a DAG. Dependencies, texts and
+// "when", "withSequence", "withItems", parameters, outputs and their defaults, retries, and the phase of a DAG. Dependencies, texts and
 // expressions are evaluated by Argo's own code. In place of a pod it asks what the step does.
 type controller struct {
 	t    *testing.T
@@ -204,20 +204,17 @@ func (c *controller) task(d dagContext, task *wfv1.DAGTask, logic string, ended 
 		}
 		return c.template(task.Template, node, parent, inner, depth+1)
 	}
-	if task.WithSequence == nil {
+	if !task.ShouldExpand() {
 		return call(name, "")
 	}
-	n, err := strconv.Atoi(task.WithSequence.Count.String())
-	if err != nil {
-		c.t.Fatalf("task %s: %v", task.Name, err)
-	}
-	if n == 0 {
+	items := c.items(task)
+	if len(items) == 0 {
 		return left(wfv1.NodeSkipped)
 	}
 	r := result{phase: wfv1.NodeSucceeded}
 	var children []string
-	for i := range n {
-		item := call(fmt.Sprintf("%s(%d:%d)", name, i, i), strconv.Itoa(i))
+	for i, value := range items {
+		item := call(fmt.Sprintf("%s(%d:%s)", name, i, value), value)
 		children = append(children, item.node)
 		if item.phase != wfv1.NodeSucceeded {
 			r.phase = item.phase
@@ -225,6 +222,24 @@ func (c *controller) task(d dagContext, task *wfv1.DAGTask, logic string, ended 
 	}
 	r.node = c.record(name, parent, wfv1.NodeTypeTaskGroup, task.Template, r.phase, nil, nil, children)
 	return r
+}
+
+// items are what a task is expanded over.
+func (c *controller) items(task *wfv1.DAGTask) []string {
+	var list []string
+	for _, item := range task.WithItems {
+		list = append(list, fmt.Sprint(item))
+	}
+	if task.WithSequence != nil {
+		n, err := strconv.Atoi(task.WithSequence.Count.String())
+		if err != nil {
+			c.t.Fatalf("task %s: %v", task.Name, err)
+		}
+		for i := range n {
+			list = append(list, strconv.Itoa(i))
+		}
+	}
+	return list
 }
 
 // taskScope is what a task's texts may name: the inputs of its DAG, and status and outputs of the tasks before it.
@@ -260,7 +275,7 @@ func (c *controller) taskScope(d dagContext, task *wfv1.DAGTask, ended map[strin
 // values that there are the expression has.
 func (c *controller) expression(from *wfv1.ValueFrom, ended map[string]result) string {
 	scope := map[string]any{}
-	var values []string
+	values := []string{strings.Trim(from.Expression, "'")} // itself, where it is a text
 	for name, r := range ended {
 		scope["tasks."+name+".status"] = string(r.phase)
 		for output, value := range r.outputs {

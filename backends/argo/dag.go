@@ -33,6 +33,8 @@ type group struct {
 	task, template string
 	// gang is set where the template starts all tasks itself, so that they can be tried again together.
 	gang bool
+	// done is set where all of it has been taken over.
+	done bool
 }
 
 // bodies returns the flow's DAG and, after it, that of each foreach with a body of several steps.
@@ -62,7 +64,9 @@ func (e *emitter) bodies(entrypoint string) []body {
 		first := next.Targets[0].Step
 		if last := e.graph.BodyLast(name); len(last) == 1 && last[0] == first {
 			g := group{task: e.steps[first], template: e.steps[first]}
-			if e.retriedTogether(first) {
+			if e.foreachDone(name) {
+				g.done = true
+			} else if e.retriedTogether(first) {
 				g.template, g.gang = e.freeName(e.steps[first]+"-gang"), true
 			}
 			list[i].groups[name] = g
@@ -73,7 +77,10 @@ func (e *emitter) bodies(entrypoint string) []body {
 			what = "gang"
 		}
 		template := e.freeName(e.steps[name] + "-foreach-" + what)
-		list[i].groups[name] = group{task: template, template: template}
+		list[i].groups[name] = group{task: template, template: template, done: e.foreachDone(name)}
+		if list[i].groups[name].done {
+			continue
+		}
 		at[name] = len(list)
 		list = append(list, newBody(template, name))
 	}
@@ -92,7 +99,8 @@ func (e *emitter) dagTemplate(b *body) wfv1.Template {
 		if b.split != "" {
 			task.Arguments = arguments(pathParameter, inputPath)
 		}
-		if loop := e.loops[name]; loop != "" {
+		if _, done := e.finished(name); !done && e.loops[name] != "" {
+			loop := e.loops[name]
 			task.Template = loop
 			task.Arguments.Parameters = append(task.Arguments.Parameters, arguments(iterationParameter, "0").Parameters...)
 		}
@@ -127,7 +135,7 @@ func (e *emitter) dependencies(b *body, name string) []string {
 const inputPath = "{{inputs.parameters." + pathParameter + "}}"
 
 // groupTask runs the items of a foreach: as many as the splitting task counted, each at its own split path; or the packs
-// of them, each with the last index of its path standing for the pack.
+// of them, each with the last index of its path standing for the pack. Where a run is resumed, those that are left.
 func (e *emitter) groupTask(b *body, split string, g group) wfv1.DAGTask {
 	task := wfv1.DAGTask{Name: g.task, Template: g.template}
 	output := ir.OutputSplits
@@ -136,12 +144,17 @@ func (e *emitter) groupTask(b *body, split string, g group) wfv1.DAGTask {
 		output, path = ir.OutputPacks, ir.PackIndex(path, n)
 	}
 	count := "{{tasks." + e.steps[split] + ".outputs.parameters." + output + "}}"
-	if g.gang {
+	left, some := e.someItems(split)
+	switch {
+	case g.done:
+	case g.gang:
 		task.Arguments = arguments(sizeParameter, count)
 		if b.split != "" {
 			task.Arguments = arguments(pathParameter, inputPath, sizeParameter, count)
 		}
-	} else {
+	case some:
+		task.WithItems, task.Arguments = items(left), arguments(pathParameter, path)
+	default:
 		if b.split != "" {
 			path = inputPath + "," + path
 		}

@@ -131,20 +131,27 @@ func (e *emitter) templates(entrypoint string) []wfv1.Template {
 		b := &bodies[i]
 		list = append(list, e.dagTemplate(b))
 		for _, name := range b.steps {
-			if g := b.groups[name]; g.gang {
+			switch g := b.groups[name]; {
+			case g.gang:
 				gangs = append(gangs, e.gangTemplate(b, name, g))
+			case g.done:
+				list = append(list, nothing(g.template))
 			}
 		}
 	}
 	list = append(list, gangs...)
 	for _, s := range e.flow.Steps {
-		if s.Recursive() {
+		if _, done := e.finished(s.Name); s.Recursive() && !done && !e.gone(s.Name) {
 			list = append(list, e.loopTemplate(s))
 			e.noteLoop(s)
 		}
 	}
 	for _, s := range e.flow.Steps {
-		list = append(list, e.stepTemplate(s))
+		if done, ok := e.finished(s.Name); ok {
+			list = append(list, e.finishedTemplate(s, done))
+		} else if !e.gone(s.Name) {
+			list = append(list, e.stepTemplate(s))
+		}
 	}
 	return list
 }

@@ -98,6 +98,9 @@ func (e *emitter) metaflowAnnotations() map[string]string {
 // runMetadata is what every run's Workflow carries, however it was started.
 func (e *emitter) runMetadata() *wfv1.WorkflowMetadata {
 	annotations := e.ownAnnotations()
+	if taken := e.takenAnnotation(); taken != "" {
+		annotations[annotationTaken] = taken
+	}
 	if e.opt.Token != "" {
 		annotations["metaflow/run_id"] = runID
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/backends/live"
 	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/runtime/codepackage"
 	"github.com/mf-run/mf/runtime/local"
 )
@@ -91,6 +93,10 @@ func (a *app) resumeOn(ctx context.Context, flowPath, step string, flags runFlag
 	if err != nil {
 		return err
 	}
+	r.opt.Done = r.done(report)
+	if d.files, err = d.emit(); err != nil {
+		return err
+	}
 	if _, err := r.engine.Apply(ctx, d.deployment()); err != nil {
 		return engineError(r.engine, err)
 	}
@@ -167,7 +173,8 @@ func (r *resuming) ready(ctx context.Context, step string) (local.Report, error)
 		return local.Report{}, fmt.Errorf("making a temporary folder: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	opt := local.Options{Origin: r.origin, RerunStep: step, NamedTasks: true}
+	// How wide a foreach may be is for the engine to say.
+	opt := local.Options{Origin: r.origin, RerunStep: step, NamedTasks: true, MaxSplits: math.MaxInt}
 	run, err := s.newRun(tmp, opt)
 	if err != nil {
 		return local.Report{}, err
@@ -191,6 +198,18 @@ func (r *resuming) ready(ctx context.Context, step string) (local.Report, error)
 		return report, fmt.Errorf("taking over run %s: %w", r.origin.RunID, err)
 	}
 	return report, nil
+}
+
+// done is what the engine need not start anything for: exactly what was taken over, not what the origin has.
+func (r *resuming) done(report local.Report) *backends.Done {
+	tasks := make([]backends.DoneTask, len(report.Taken))
+	for i, res := range report.Taken {
+		tasks[i] = backends.DoneTask{Step: res.Ref.Step, Path: res.Path}
+		if res.Next != nil {
+			tasks[i].Next, tasks[i].Splits = res.Next.Targets, res.Next.Splits
+		}
+	}
+	return backends.DoneOf(ir.NewGraph(r.compiling.flow), tasks)
 }
 
 // started says that the run is on its way.

@@ -82,6 +82,8 @@ type Report struct {
 	Stopped bool
 	// Executed and Cloned count tasks.
 	Executed, Cloned int
+	// Taken are the tasks that were taken over, each after those before it; only Session.Prepare fills it in.
+	Taken []*runtime.Result
 	// Unrecorded says why some metadata could not be delivered; nil if all was. The datastore has everything all the same.
 	Unrecorded error
 }
@@ -188,6 +190,9 @@ func (s *scheduler) begin(ctx context.Context, p *pending) {
 		}
 		if cloned != nil {
 			s.report.Cloned++
+			if s.opt.CloneOnly {
+				s.report.Taken = append(s.report.Taken, cloned)
+			}
 			s.count.Done++
 			s.opt.Observer.Progress(s.count)
 			s.advance(p.task.Step, cloned, false)

@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,6 +179,14 @@ func TestPrepare(t *testing.T) {
 		report, err := s.Prepare(t.Context())
 		if err != nil || report.Cloned != 3 || report.Executed != 0 {
 			t.Fatalf("%+v, %v", report, err)
+		}
+		var taken []string
+		for _, res := range report.Taken {
+			taken = append(taken, fmt.Sprintf("%s/%s[%s] %v %d", res.Ref.Run, res.Ref.Task, res.Path, res.Next.Targets, res.Next.Splits))
+		}
+		want := fmt.Sprintf("%[1]s/t[] [work] 3, %[1]s/t-0[0] [join] 0, %[1]s/t-1[1] [join] 0", id)
+		if got := strings.Join(taken, ", "); got != want {
+			t.Errorf("taken over:\n%s\nwant\n%s", got, want)
 		}
 		for task, status := range map[string]string{
 			"start/t": "succeeded", "work/t-0": "succeeded", "work/t-1": "succeeded", "work/t-2": "unfinished", "join/t": "unfinished",

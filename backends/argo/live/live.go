@@ -33,6 +33,9 @@ const (
 	// annotationOwner says who deployed, annotationMetaflowOwner does so where Metaflow looks.
 	annotationOwner         = "mf.run/owner"
 	annotationMetaflowOwner = "metaflow/owner"
+	// annotationTaken says of a run which tasks of another it has taken over that no node stands for: a JSON list of
+	// takenTasks.
+	annotationTaken = "mf.run/taken-over"
 	// annotationUser says who started a run.
 	annotationUser = "mf.run/started-by"
 )

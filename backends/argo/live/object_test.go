@@ -175,7 +175,7 @@ func FuzzNodes(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, s := range stepsOfNodes(read, trainSteps, false, nil) {
+		for _, s := range stepsOfNodes(newCounter(), read, trainSteps, false, nil) {
 			if len(s.Tasks) == 0 {
 				t.Errorf("%+v", s)
 			}

@@ -40,10 +40,10 @@ func (e *Engine) Status(ctx context.Context, run string) (live.Run, error) {
 	r.Notes = notes
 	if len(nodes) == 0 && w.Status.Offloaded != "" {
 		r.Notes = append(r.Notes, "the controller keeps the state of this run's tasks in its own database: the steps are counted from the pods that are still there")
-		r.Steps = stepsOfPods(pods)
+		r.Steps = stepsOfPods(w.counter(), pods)
 		return r, nil
 	}
-	r.Steps = stepsOfNodes(nodes, w.stepNames(), w.Spec.Shutdown != "", pods)
+	r.Steps = stepsOfNodes(w.counter(), nodes, w.stepNames(), w.Spec.Shutdown != "", pods)
 	return r, nil
 }
 
@@ -77,17 +77,40 @@ func (w *workflow) stepNames() map[string]string {
 	return stepsOf(object{}, templates)
 }
 
+// takenTasks are tasks of a step that a resumed run has taken over.
+type takenTasks struct {
+	Step  string `json:"step"`
+	Tasks int    `json:"tasks"`
+}
+
+// counter returns one that knows what the run has taken over: those tasks have succeeded, though nothing was started.
+func (w *workflow) counter() *counter {
+	c := newCounter()
+	var taken []takenTasks
+	if json.Unmarshal([]byte(w.Metadata.Annotations[annotationTaken]), &taken) != nil {
+		return c
+	}
+	for i, t := range taken {
+		c.count(t.Step, live.Succeeded, time.Time{})
+		c.steps[t.Step].Tasks[live.Succeeded] = t.Tasks
+		c.taken[t.Step] = i
+	}
+	return c
+}
+
 // counter gathers the steps of a run.
 type counter struct {
 	steps map[string]*live.Step
 	began map[string]time.Time
 	order []string
+	// taken numbers the steps of which tasks were taken over.
+	taken map[string]int
 	// problems are by step and text, with those that have it.
 	problems map[string]map[string][]string
 }
 
 func newCounter() *counter {
-	return &counter{steps: map[string]*live.Step{}, began: map[string]time.Time{}, problems: map[string]map[string][]string{}}
+	return &counter{steps: map[string]*live.Step{}, began: map[string]time.Time{}, taken: map[string]int{}, problems: map[string]map[string][]string{}}
 }
 
 func (c *counter) count(step string, phase live.Phase, began time.Time) {
@@ -111,10 +134,10 @@ func (c *counter) problem(step, text, who string) {
 	c.problems[step][text] = append(c.problems[step][text], who)
 }
 
-// result is the steps in the order in which they began, each with the first few of its problems.
+// result is the steps in the order in which they began, those taken over first, each with the first few of its problems.
 func (c *counter) result() []live.Step {
 	slices.SortFunc(c.order, func(a, b string) int {
-		return cmp.Or(c.began[a].Compare(c.began[b]), strings.Compare(a, b))
+		return cmp.Or(c.began[a].Compare(c.began[b]), cmp.Compare(c.taken[a], c.taken[b]), strings.Compare(a, b))
 	})
 	list := make([]live.Step, len(c.order))
 	for i, name := range c.order {
@@ -162,7 +185,7 @@ func lines(problems map[string][]string) []string {
 }
 
 // stepsOfNodes counts a run's tasks by step. A task that is tried several times is one.
-func stepsOfNodes(nodes map[string]node, steps map[string]string, stopping bool, pods []pod) []live.Step {
+func stepsOfNodes(c *counter, nodes map[string]node, steps map[string]string, stopping bool, pods []pod) []live.Step {
 	tries := map[string]node{} // by the id of each try, the task that is tried
 	for _, n := range nodes {
 		if n.Type == "Retry" {
@@ -175,7 +198,6 @@ func stepsOfNodes(nodes map[string]node, steps map[string]string, stopping bool,
 	for _, p := range pods {
 		byNode[p.node()] = p
 	}
-	c := newCounter()
 	for _, n := range nodes {
 		task, isTry := tries[n.ID]
 		step, isTask := stepOf(n, steps)
@@ -229,8 +251,7 @@ func stepOf(n node, steps map[string]string) (string, bool) {
 }
 
 // stepsOfPods counts what there is of a run whose nodes cannot be read.
-func stepsOfPods(pods []pod) []live.Step {
-	c := newCounter()
+func stepsOfPods(c *counter, pods []pod) []live.Step {
 	for _, p := range pods {
 		step := cmp.Or(p.Metadata.Labels[labelStep], "(other)")
 		c.count(step, phaseOf(p.Status.Phase, false), p.Status.StartTime)

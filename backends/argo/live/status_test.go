@@ -69,7 +69,7 @@ func TestStepsOfNodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := described(stepsOfNodes(nodes, trainSteps, false, nil)); got != wantEnded {
+		if got := described(stepsOfNodes(w.counter(), nodes, trainSteps, false, nil)); got != wantEnded {
 			t.Errorf("%s:\n%s\nwant:\n%s", name, got, wantEnded)
 		}
 	}
@@ -134,7 +134,7 @@ func TestManyProblems(t *testing.T) {
 		id := fmt.Sprintf("x%d", i)
 		nodes[id] = node{ID: id, Type: "Pod", TemplateName: "fit-all", Phase: "Failed", DisplayName: id, Message: fmt.Sprintf("main: Error (exit code %d)", i+1)}
 	}
-	steps := stepsOfNodes(nodes, trainSteps, false, pods)
+	steps := stepsOfNodes(newCounter(), nodes, trainSteps, false, pods)
 	if len(steps) != 1 || steps[0].Phase != live.Running || !reflect.DeepEqual(steps[0].Tasks, map[live.Phase]int{live.Pending: 100, live.Failed: 8}) {
 		t.Fatalf("%+v", steps)
 	}
@@ -143,8 +143,40 @@ func TestManyProblems(t *testing.T) {
 		t.Errorf("%q", p)
 	}
 	// A run whose state the controller keeps elsewhere is counted from its pods.
-	if got := described(stepsOfPods(pods)); !strings.HasPrefix(got, "fit_all pending map[pending:100]\n  pod pod-n000 and 99 more") {
+	if got := described(stepsOfPods(newCounter(), pods)); !strings.HasPrefix(got, "fit_all pending map[pending:100]\n  pod pod-n000 and 99 more") {
 		t.Error(got)
+	}
+}
+
+// TestTakenOver: what a resumed run has taken over has succeeded, though no pod was started for it: steps without a node, and
+// part of those with some. The DAG that stands for such a step is no task.
+func TestTakenOver(t *testing.T) {
+	const nodes = `{
+ "w": {"id": "w", "displayName": "w", "type": "DAG", "templateName": "Train", "phase": "Running", "startedAt": "2026-11-02T10:00:00Z"},
+ "w-1": {"id": "w-1", "displayName": "start", "type": "DAG", "templateName": "start", "phase": "Succeeded", "startedAt": "2026-11-02T10:00:00Z", "children": ["w-2"]},
+ "w-2": {"id": "w-2", "displayName": "taken-over", "type": "Skipped", "templateName": "start", "phase": "Skipped", "startedAt": "2026-11-02T10:00:00Z"},
+ "w-3": {"id": "w-3", "displayName": "fit", "type": "TaskGroup", "templateName": "fit-all", "phase": "Running", "startedAt": "2026-11-02T10:02:00Z"},
+ "w-4": {"id": "w-4", "displayName": "fit(0:3)", "type": "Pod", "templateName": "fit-all", "phase": "Running", "startedAt": "2026-11-02T10:02:00Z"}
+}`
+	var w workflow
+	w.Metadata.Annotations = map[string]string{annotationTaken: `[{"step":"start","tasks":1},{"step":"begin","tasks":1},{"step":"fit_all","tasks":5}]`}
+	w.Status.Nodes = json.RawMessage(nodes)
+	// As the run's own templates say: that of a finished step is none of a step.
+	steps := map[string]string{"fit-all": "fit_all"}
+	read, err := w.nodes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "start succeeded map[succeeded:1]\nbegin succeeded map[succeeded:1]\nfit_all running map[running:1 succeeded:5]"
+	if got := described(stepsOfNodes(w.counter(), read, steps, false, nil)); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if got := described(stepsOfPods(w.counter(), []pod{podOf(t, "a", `{"phase": "Running"}`)})); !strings.HasSuffix(got, "fit_all running map[running:1 succeeded:5]") {
+		t.Error(got)
+	}
+	w.Metadata.Annotations[annotationTaken] = "{}"
+	if got := stepsOfNodes(w.counter(), read, steps, false, nil); len(got) != 1 {
+		t.Errorf("%+v", got)
 	}
 }
 
