@@ -250,6 +250,19 @@ func TestWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestParametersOfResumedRuns: nobody gives a resumed run the values that it has.
+func TestParametersOfResumedRuns(t *testing.T) {
+	for _, origin := range []string{"", "argo-made-1"} {
+		parsed := template(t, "made-parameters", func(f *ir.Flow, o *backends.Options) {
+			f.Parameters = []ir.Parameter{{Name: "x", Option: "x", Type: ir.IntType, Required: true}}
+			o.Origin = origin
+		})
+		if p := parsed.Spec.Arguments.Parameters[0]; p.Value == nil != (origin == "") {
+			t.Errorf("origin %q: %+v", origin, p)
+		}
+	}
+}
+
 // TestSizeOfWhatIsLeft: a run that was too large is foretold to fit once all but a few of its tasks are finished.
 func TestSizeOfWhatIsLeft(t *testing.T) {
 	for _, done := range []bool{false, true} {

@@ -221,7 +221,7 @@ func (e *emitter) parameters() []wfv1.Parameter {
 						"it when a run is started."))
 			}
 			arg.Value = wfv1.AnyStringPtr(form)
-		} else if !backends.MustBeGiven(p) {
+		} else if !backends.MustBeGiven(p) || e.opt.Origin != "" { // a resumed run has the values already
 			arg.Value = wfv1.AnyStringPtr("")
 		}
 		list = append(list, arg)

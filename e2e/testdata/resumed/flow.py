@@ -14,7 +14,7 @@ def tell(what):
 
 
 class ResumedFlow(FlowSpec):
-    factor = Parameter("factor", default=1)
+    factor = Parameter("factor", type=int, required=True)
 
     @step
     def start(self):
