@@ -147,6 +147,40 @@ func TestArgoResume(t *testing.T) {
 	})
 }
 
+// TestArgoResumeShapes takes up a run of many shapes of steps twice: it fails in a foreach, then behind a loop. Each time pods
+// are started for what is left alone, and Argo's own retry knows such a run as it knows others.
+func TestArgoResumeShapes(t *testing.T) {
+	a := newArgo(t)
+	p := newPlace(t, "testdata/resumed-shapes")
+	name := a.deploy(p, "flow.py", "--env", "FAULT=second")
+	ended := func(run, pods string, phase wfv1.WorkflowPhase) {
+		t.Helper()
+		w := a.end(run, 10*time.Minute)
+		if got := podNodes(w); w.Status.Phase != phase || got != pods {
+			t.Fatalf("%s is %s (%s), and has pods of %s, want %s", run, w.Status.Phase, w.Status.Message, got, pods)
+		}
+	}
+	resumed := func(origin, fault string) string {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "id")
+		a.mf(p, "resume", "flow.py", "--origin", origin, "--on", "argo", "--env", "FAULT="+fault, "--run-id-file", file)
+		return p.read(file)
+	}
+	run := a.trigger(p, name)
+	ended(run, "fan first first first long second second second start", wfv1.WorkflowFailed)
+	run = resumed(run, "last")
+	const left = "first fork gather last left meet right round round round second"
+	ended(run, left, wfv1.WorkflowFailed)
+	a.retry(run)
+	ended(run, left, wfv1.WorkflowFailed)
+	run = resumed(run, "")
+	ended(run, "end last", wfv1.WorkflowSucceeded)
+	v := a.read("ShapesFlow", run)
+	if end := v.Tasks["end"]; !v.Successful || end["total"].Repr != "60" || end["rounds"].Repr != "3" {
+		t.Errorf("to the real client, successful is %v, and end has %v", v.Successful, end)
+	}
+}
+
 // podNodes are the names of a run's pods, sorted.
 func podNodes(w *wfv1.Workflow) string {
 	var names []string
