@@ -37,6 +37,8 @@ var (
 	validEventName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 	validFieldName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	validFlowName  = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
+
+	beginsWithLetter = regexp.MustCompile(`^[A-Za-z]`)
 )
 
 // readEvents reads the flow's triggers.
@@ -274,6 +276,10 @@ func first(a, b string) string {
 func eventID(name string) string {
 	sum := sha1.Sum([]byte(name))
 	plain := strings.NewReplacer(".", "", "-", "", "@", "", "+", "").Replace(name)
+	if !beginsWithLetter.MatchString(plain) {
+		// Argo Events reads ids in an expression, where words begin with a letter.
+		plain = "event" + plain
+	}
 	return plain + "_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:4])
 }
 

@@ -3,6 +3,7 @@ package argo
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,6 +106,11 @@ type SensorParameterSource struct {
 	Value          *string `json:"value,omitempty"`
 }
 
+// payloadKey is where the payload is in what a webhook's event source passes on.
+const payloadKey = "body.payload"
+
+var dateLike = regexp.MustCompile(`^\d{4}-\d\d-\d\d`)
+
 // sensor is nil for a flow that no event starts.
 func (e *emitter) sensor() *Sensor {
 	if len(e.events) == 0 {
@@ -125,15 +131,11 @@ func (e *emitter) sensor() *Sensor {
 	for _, ev := range e.events {
 		s.Spec.Dependencies = append(s.Spec.Dependencies, e.dependency(ev))
 		for _, f := range ev.parameters {
-			value, _ := backends.DefaultText(f.parameter)
-			trigger.K8s.Parameters = append(trigger.K8s.Parameters, argument(f.parameter.Option, SensorParameterSource{
-				DependencyName: ev.id, DataTemplate: fieldTemplate(f), Value: &value}))
+			trigger.K8s.Parameters = append(trigger.K8s.Parameters, argument(f.parameter.Option, fieldSource(ev.id, f)))
 		}
 	}
 	for _, ev := range e.events {
-		null := "null"
-		trigger.K8s.Parameters = append(trigger.K8s.Parameters, argument(ev.id, SensorParameterSource{
-			DependencyName: ev.id, DataKey: "body.payload", Value: &null}))
+		trigger.K8s.Parameters = append(trigger.K8s.Parameters, argument(ev.id, payloadSource(ev.id)))
 	}
 	trigger.ConditionsReset = e.conditionsReset()
 	s.Spec.Triggers = []SensorTrigger{{trigger}}
@@ -144,14 +146,19 @@ func (e *emitter) sensor() *Sensor {
 func (e *emitter) dependency(ev event) SensorDependency {
 	d := SensorDependency{Name: ev.id, EventSourceName: e.setting(setEventSource), EventName: e.setting(setEventName)}
 	equal := func(field, value string) {
-		d.Filters.Exprs = append(d.Filters.Exprs, SensorExpr{Expr: fmt.Sprintf("field == '%s'", value),
-			Fields: []SensorField{{"field", "body.payload." + field}}})
+		expr := fmt.Sprintf("field == '%s'", value)
+		if dateLike.MatchString(value) {
+			// A text that can be read as a time would be one, and equal no field.
+			expr = fmt.Sprintf("'=' + field == '=%s'", value)
+		}
+		d.Filters.Exprs = append(d.Filters.Exprs, SensorExpr{Expr: expr,
+			Fields: []SensorField{{"field", payloadKey + "." + field}}})
 	}
 	equal("name", ev.name)
 	for _, f := range ev.parameters {
 		if backends.MustBeGiven(f.parameter) {
 			d.Filters.Exprs = append(d.Filters.Exprs, SensorExpr{Expr: "true == true",
-				Fields: []SensorField{{"field", "body.payload." + f.field}}})
+				Fields: []SensorField{{"field", payloadKey + "." + f.field}}})
 		}
 	}
 	for _, r := range ev.required {
@@ -201,22 +208,40 @@ func argument(name string, from SensorParameterSource) SensorParameter {
 	return SensorParameter{Src: from, Dest: fmt.Sprintf("spec.arguments.parameters.#(name=%s).value", name)}
 }
 
-// fieldTemplate writes a field of the payload as the parameter's text (ir.EnvParameterPrefix): a text as it is, anything
-// else as JSON. A text that Argo or mf would take for something else travels in base64. Without the field it fails, and
-// the parameter's default counts.
-func fieldTemplate(f eventField) string {
-	value := `{{ $v := get $.Input.body.payload "` + f.field + `" }}`
-	switch f.parameter.Type {
-	case ir.StringType, ir.FileType:
-		value += `{{ if not (kindIs "string" $v) }}{{ toRawJson $v }}` +
-			`{{ else if or (eq $v "") (contains "{{" $v) (hasPrefix "mf-" $v) }}` + ir.ParameterBase64 + `{{ b64enc $v }}` +
-			`{{ else }}{{ $v }}{{ end }}`
-	case ir.BoolType:
-		value += `{{ toString $v | lower }}`
-	default:
-		value += `{{ if kindIs "string" $v }}{{ $v }}{{ else }}{{ toRawJson $v }}{{ end }}`
+// What a sensor's templates look for.
+const (
+	// unplain is what ir.EncodeParameter does not write as it is, and what Argo Events takes for no value.
+	unplain = "`^$|^mf-|^<no value>$|\\{\\{|\\$\\(|\\$\\$|[^\\t\\n \\pL\\pM\\pN\\pP\\pS]`"
+	// unquotable are characters that Argo does not quote as JSON does.
+	unquotable = "`\\x7f|[^\\x{0}-\\x{ffff}\\pL\\pM\\pN\\pP\\pS]`"
+	// longNumber is a number that may have lost digits, for templates see all numbers as floats.
+	longNumber = "`[0-9]{16}|[0-9]e[-+]`"
+)
+
+// fieldSource is where a parameter's text (ir.EnvParameterPrefix) comes from: a field that is a text as it is, anything else
+// as JSON. What would not arrive unharmed travels in base64. Where the template fails, the field itself counts, with all
+// the digits of its numbers, and where there is none, the parameter's default.
+func fieldSource(event string, f eventField) SensorParameterSource {
+	lower := ""
+	if f.parameter.Type == ir.BoolType {
+		lower = `{{ $t = lower $t }}`
 	}
-	return `{{ if not (hasKey $.Input.body.payload "` + f.field + `") }}{{ fail "not given" }}{{ end }}` + value
+	value, _ := backends.DefaultText(f.parameter)
+	return SensorParameterSource{DependencyName: event, DataKey: payloadKey + "." + f.field, Value: &value,
+		DataTemplate: `{{ $p := $.Input.` + payloadKey + ` }}{{ if not (hasKey $p "` + f.field + `") }}{{ fail "not given" }}{{ end }}` +
+			`{{ $v := get $p "` + f.field + `" }}{{ $t := $v }}{{ if not (kindIs "string" $v) }}{{ $t = toRawJson $v }}{{ end }}` + lower +
+			`{{ $odd := regexMatch ` + unplain + ` $t }}{{ if and (not (kindIs "string" $v)) (not $odd) (regexMatch ` + longNumber + ` $t) }}` +
+			`{{ fail "as it is" }}{{ end }}{{ if $odd }}` + ir.ParameterBase64 + `{{ b64enc $t }}{{ else }}{{ $t }}{{ end }}`}
+}
+
+// payloadSource is where a run has an event's payload from. It goes through Argo and Kubernetes as JSON in which what they
+// would replace is escaped.
+func payloadSource(event string) SensorParameterSource {
+	null := "null"
+	return SensorParameterSource{DependencyName: event, DataKey: payloadKey, Value: &null,
+		DataTemplate: `{{ $t := toRawJson $.Input.` + payloadKey + ` }}{{ if and (regexMatch ` + longNumber + ` $t) (not (regexMatch ` + unplain +
+			` $t)) }}{{ fail "as it is" }}{{ end }}{{ $t = $t | replace "{{" "{\\u007b" | replace "$" "\\u0024" }}` +
+			`{{ regexReplaceAll ` + unquotable + ` $t "\\ufffd" }}`}
 }
 
 // conditionsReset reads options={"reset_at": {"cron": …, "timezone": …}}.

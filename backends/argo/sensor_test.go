@@ -130,9 +130,41 @@ func TestSensor(t *testing.T) {
 	}
 }
 
-// TestEventValues runs the templates of a sensor as Argo Events does.
+// resolved is what Argo Events makes of a source: its template's text, else the field itself, else the default.
+func resolved(t *testing.T, from argo.SensorParameterSource, payload string) string {
+	t.Helper()
+	parsed, err := gotemplate.New("").Funcs(sprig.FuncMap()).Parse(from.DataTemplate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var floats any
+	if err := json.Unmarshal([]byte(payload), &floats); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if parsed.Execute(&b, map[string]any{"Input": map[string]any{"body": map[string]any{"payload": floats}}}) == nil && b.Len() > 0 {
+		return b.String()
+	}
+	raw := json.RawMessage(payload)
+	if field, ok := strings.CutPrefix(from.DataKey, "body.payload."); ok {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			t.Fatal(err)
+		}
+		raw = fields[field]
+	}
+	var text string
+	switch {
+	case raw == nil:
+		return *from.Value
+	case json.Unmarshal(raw, &text) == nil:
+		return text
+	}
+	return string(raw)
+}
+
+// TestEventValues reads fields of events as Argo Events does.
 func TestEventValues(t *testing.T) {
-	const absent = "\x00"
 	for _, c := range []struct {
 		typ   ir.ParameterType
 		value string // in the payload, as JSON
@@ -140,35 +172,61 @@ func TestEventValues(t *testing.T) {
 	}{
 		{ir.StringType, `"abc"`, "abc"}, {ir.StringType, `""`, "mf-base64:"}, {ir.StringType, `"{{x}}"`, "mf-base64:e3t4fX0="},
 		{ir.StringType, `"mf-blob:1"`, "mf-base64:bWYtYmxvYjox"}, {ir.StringType, `5`, "5"}, {ir.StringType, `"a\n\"b\" <é>"`, "a\n\"b\" <é>"},
-		{ir.IntType, `7`, "7"}, {ir.IntType, `"7"`, "7"}, {ir.FloatType, `0.5`, "0.5"}, {ir.BoolType, `true`, "true"}, {ir.BoolType, `"True"`, "true"},
-		{ir.JSONType, `{"a":"<b>"}`, `{"a":"<b>"}`}, {ir.JSONType, `"[1]"`, "[1]"}, {ir.StringType, absent, absent},
+		{ir.StringType, `"$(x)"`, "mf-base64:JCh4KQ=="}, {ir.StringType, `"\u007f"`, "mf-base64:fw=="}, {ir.StringType, `"<no value>"`, "mf-base64:PG5vIHZhbHVlPg=="},
+		{ir.StringType, `null`, "null"}, {ir.StringType, `"1234567890123456789"`, "1234567890123456789"},
+		{ir.IntType, `7`, "7"}, {ir.IntType, `"7"`, "7"}, {ir.IntType, `9007199254740993`, "9007199254740993"}, {ir.FloatType, `0.5`, "0.5"},
+		{ir.BoolType, `true`, "true"}, {ir.BoolType, `"True"`, "true"},
+		{ir.JSONType, `{"a": "<b>"}`, `{"a":"<b>"}`}, {ir.JSONType, `"[1]"`, "[1]"}, {ir.JSONType, `[9007199254740993]`, "[9007199254740993]"},
+		{ir.JSONType, `["{{x}}"]`, "mf-base64:WyJ7e3h9fSJd"}, {ir.StringType, "", "its default"},
 	} {
 		s, _ := sensorOf(t, ir.Decorator{Name: "trigger", Attributes: ir.Attributes{"event": map[string]any{
 			"name": "e", "parameters": map[string]any{"p": "a-field"}}}}, func(f *ir.Flow, _ *backends.Options) {
 			f.Parameters = []ir.Parameter{{Name: "p", Option: "p", Type: c.typ}}
+			if c.value == "" {
+				f.Parameters[0].Default = []byte(`"its default"`)
+			}
 		})
-		from := s.Spec.Triggers[0].Template.K8s.Parameters[0].Src
-		parsed, err := gotemplate.New("").Funcs(sprig.FuncMap()).Parse(from.DataTemplate)
-		if err != nil {
-			t.Fatal(err)
+		payload := `{"a-field": ` + c.value + `}`
+		if c.value == "" {
+			payload = `{"other": 1}`
 		}
-		payload := map[string]any{}
-		if c.value != absent {
-			var v any
-			if err := json.Unmarshal([]byte(c.value), &v); err != nil {
-				t.Fatal(err)
-			}
-			payload["a-field"] = v
+		if got := resolved(t, s.Spec.Triggers[0].Template.K8s.Parameters[0].Src, payload); got != c.want {
+			t.Errorf("%v %s gives %q, want %q", c.typ, c.value, got, c.want)
 		}
-		var b bytes.Buffer
-		err = parsed.Execute(&b, map[string]any{"Input": map[string]any{"body": map[string]any{"payload": payload}}})
-		switch {
-		case c.want == absent:
-			if err == nil {
-				t.Errorf("an absent field gives %q", b.String())
-			}
-		case err != nil || b.String() != c.want:
-			t.Errorf("%v %s gives %q, %v; want %q", c.typ, c.value, b.String(), err, c.want)
+	}
+}
+
+// TestEventPayload: nothing in a payload is left that Argo or Kubernetes would replace, and it stays what it was.
+func TestEventPayload(t *testing.T) {
+	s, _ := sensorOf(t, ir.Decorator{Name: "trigger", Attributes: ir.Attributes{"event": "e"}}, func(f *ir.Flow, _ *backends.Options) { f.Parameters = nil })
+	from := s.Spec.Triggers[0].Template.K8s.Parameters[0].Src
+	for payload, want := range map[string]string{
+		`{"id": 9007199254740993}`:       `{"id": 9007199254740993}`,
+		`{"a": "{{{x}} $(y) $$"}`:        `{"a":"{\u007b{x}} \u0024(y) \u0024\u0024"}`,
+		`{"a": "\u007f é \udb40\udc01"}`: `{"a":"\ufffd é \ufffd"}`,
+		`{"a": {"{{": 1}, "b": "\"\\"}`:  `{"a":{"{\u007b":1},"b":"\"\\"}`,
+	} {
+		got := resolved(t, from, payload)
+		if got != want || !json.Valid([]byte(got)) {
+			t.Errorf("%s becomes %s, want %s", payload, got, want)
+		}
+	}
+}
+
+// TestEventNames: Argo Events reads the names of events in expressions, where not every text is a word or stays a text.
+func TestEventNames(t *testing.T) {
+	s, _ := sensorOf(t, ir.Decorator{Name: "trigger", Attributes: ir.Attributes{"events": []any{"2026-11-23", "9.later", "_x", "..."}}},
+		func(f *ir.Flow, _ *backends.Options) { f.Parameters = nil })
+	var got []string
+	for _, d := range s.Spec.Dependencies {
+		got = append(got, d.Name+" "+d.Filters.Exprs[0].Expr)
+	}
+	want := []string{"event20261123_AAAA '=' + field == '=2026-11-23'", "event9later_AAAA field == '9.later'", "event_x_AAAA field == '_x'",
+		"event_AAAA field == '...'"}
+	for i := range want {
+		id, expr, _ := strings.Cut(got[i], " ")
+		if got := id[:len(id)-4] + "AAAA " + expr; got != want[i] {
+			t.Errorf("%s, want %s", got, want[i])
 		}
 	}
 }

@@ -16,12 +16,13 @@ import (
 	"time"
 )
 
-// The modules whose programs the cluster is made of; their versions are those of tools/kube/go.mod and
-// tools/argo/go.mod.
+// The modules whose programs the cluster is made of; their versions are those of tools/kube/go.mod,
+// tools/argo/go.mod and tools/events/go.mod.
 const (
 	kubeModule   = "k8s.io/kubernetes"
 	argoModule   = "github.com/argoproj/argo-workflows/v3"
 	eventsModule = "github.com/argoproj/argo-events"
+	busModule    = "github.com/nats-io/nats-server/v2"
 )
 
 // programs are the built parts of a cluster.
@@ -79,6 +80,7 @@ func (b *builder) tools(name string) string { return filepath.Join(b.repo, "e2e"
 func (b *builder) jobs(p *programs) []job {
 	// argoexec looks up the name of the user that it runs as.
 	passwd := filepath.Join(b.repo, "e2e", "cluster", "config", "passwd")
+	bin := filepath.Dir(p.kube)
 	return []job{
 		{"pause", []string{b.tools("pause")}, []string{p.pause, p.images[0]}, func(ctx context.Context) error {
 			if err := b.goBuild(ctx, filepath.Join(b.repo, "e2e"), "", "-o", p.pause, "./tools/pause"); err != nil {
@@ -95,6 +97,9 @@ func (b *builder) jobs(p *programs) []job {
 				Files: []File{{Source: p.executor, Target: "/bin/argoexec", Mode: 0o755}, {Target: "/tmp", Mode: 0o1777},
 					{Source: passwd, Target: "/etc/passwd", Mode: 0o644}},
 				Entrypoint: []string{"argoexec"}, Env: []string{"PATH=/bin"}})
+		}},
+		{"events", []string{b.tools("events")}, []string{filepath.Join(bin, "events"), filepath.Join(bin, "nats-server")}, func(ctx context.Context) error {
+			return b.goBuild(ctx, b.tools("events"), "", "-o", bin+"/", ".", busModule)
 		}},
 		{"kube", []string{b.tools("kube")}, []string{p.kube}, func(ctx context.Context) error {
 			return b.buildKube(ctx, b.tools("kube"), p)
