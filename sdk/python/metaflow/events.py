@@ -17,19 +17,32 @@ MetaflowEvent = namedtuple("MetaflowEvent", ["name", "id", "timestamp", "type"])
 _PREFIX = "METAFLOW_ARGO_EVENT_PAYLOAD_"
 
 
+def _seconds(event: dict[str, Any]) -> float:
+    """When an event was made, to sort by. It may have been given any fields: what is no number is the oldest."""
+    time = event.get("timestamp")
+    return time if time and isinstance(time, (int, float)) else float("-inf")
+
+
+def _moment(timestamp: Any) -> Any:
+    """The datetime of a timestamp in whole seconds; anything else as it is."""
+    if not timestamp or not isinstance(timestamp, int):
+        return timestamp
+    from datetime import datetime
+
+    try:
+        return datetime.fromtimestamp(timestamp)
+    except (ValueError, OverflowError, OSError):  # such as milliseconds
+        return timestamp
+
+
 class Trigger:
     """The events that started a run, the latest first."""
 
     def __init__(self, _meta: list[dict[str, Any]] | None = None) -> None:
-        from datetime import datetime
-
-        newest_first = sorted(_meta or [], key=lambda event: event.get("timestamp") or float("-inf"), reverse=True)
-        self._events = []
-        for fields in newest_first:
-            time = fields.get("timestamp")
-            if time and isinstance(time, int):
-                time = datetime.fromtimestamp(time)
-            self._events.append(MetaflowEvent(fields.get("name"), fields.get("id"), time, fields.get("type")))
+        self._events = [
+            MetaflowEvent(fields.get("name"), fields.get("id"), _moment(fields.get("timestamp")), fields.get("type"))
+            for fields in sorted(_meta or [], key=_seconds, reverse=True)
+        ]
         self._found: list[Any] | None = None
 
     @property

@@ -73,6 +73,21 @@ class EventsTest(FlowTest):
         self.assertTrue(task.ok, task.stderr)
         self.assertEqual(task.stdout, "data_ready 7 2023 event 1\nTrue False None 7 ['data_ready']\n")
 
+    def test_timestamps_of_others(self) -> None:
+        times = {"a": "2026-11-23", "b": 1700000000000, "c": 1700000000, "d": None, "e": 1.5, "f": [1]}
+        task = self.start(
+            "print([(e.name, e.timestamp if e.name != 'c' else e.timestamp.year) for e in current.trigger.events])",
+            **{
+                f"METAFLOW_ARGO_EVENT_PAYLOAD_event_{name}_abcd": json.dumps({"name": name, "timestamp": time})
+                for name, time in times.items()
+            },
+        )
+        self.assertTrue(task.ok, task.stderr)
+        self.assertEqual(
+            task.stdout,
+            "[('b', 1700000000000), ('c', 2023), ('e', 1.5), ('a', '2026-11-23'), ('d', None), ('f', [1])]\n",
+        )
+
     def test_no_trigger(self) -> None:
         task = self.start("print(current.get('trigger'), 'trigger' in current)\ncurrent.trigger")
         self.assertEqual(task.stdout, "None False\n")
