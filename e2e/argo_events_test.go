@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ type events struct {
 func newEvents(a *argo) *events {
 	a.t.Helper()
 	e := &events{argo: a, dir: a.t.TempDir()}
+	a.t.Cleanup(func() { _ = os.Remove(graftLog) })
 	cert, key := e.certificate()
 	address, hook := freeAddress(a.t), freeAddress(a.t)
 	host, port, _ := net.SplitHostPort(address)
@@ -137,6 +139,8 @@ func (e *events) start(name, ready string, env []string, program string, args ..
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, e.program(program), args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = e.dir, log, log, append([]string{"HOME=" + e.dir}, env...)
+	// A test that runs out of time cleans nothing up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	e.check(cmd.Start())
 	done := make(chan struct{})
 	go func() {
@@ -286,19 +290,19 @@ func TestArgoEvents(t *testing.T) {
 		"print(ArgoEvent('data.ready-1', url=sys.argv[1]).publish(json.loads(sys.argv[2]), ignore_errors=False))"
 	id := strings.TrimSpace(p.must(p.env(), metaflowPython(t), "-c", publish, e.url, "{"+strings.Join(fields, ", ")+"}"))
 
-	values := e.starts(names["values"], 30*time.Second)
+	values := e.starts(names["values"], time.Minute)
 	e.checkValues(values, id)
-	after := e.starts(names["after"], 30*time.Second)
+	after := e.starts(names["after"], time.Minute)
 	tasks := a.read("AfterFlow", after).Tasks["start"]
 	if got, want := tasks["by"].Repr, "'ValuesFlow/"+values+"'"; got != want {
 		t.Errorf("AfterFlow was started by %s, want %s", got, want)
 	}
-	joined := e.starts(names["joined"], 30*time.Second)
+	joined := e.starts(names["joined"], time.Minute)
 	if got, want := a.read("JoinedFlow", joined).Tasks["start"]["by"].Repr,
 		fmt.Sprintf("['AfterFlow/%s', 'ValuesFlow/%s']", after, values); got != want {
 		t.Errorf("JoinedFlow was started by %s, want %s", got, want)
 	}
-	both := e.starts(names["both"], 30*time.Second)
+	both := e.starts(names["both"], time.Minute)
 	tasks = a.read("BothFlow", both).Tasks["start"]
 	if got, want := tasks["by"].Repr+tasks["what"].Repr+tasks["more"].Repr, "['2026-11-23', '9.later']'from "+after+"'7"; got != want {
 		t.Errorf("BothFlow was started with %s, want %s", got, want)
