@@ -123,6 +123,8 @@ func (e *Engine) Start(ctx context.Context, deployment string, s live.Start) (li
 		if err := e.give(ctx, deployment, made); err != nil {
 			return live.Run{}, fmt.Errorf("run %s%s has been started, but its template %s would outlive it: %w", runPrefix, made.name(), deployment, err)
 		}
+	}
+	if s.Owns || youngerThan(freshTemplate, template, made) {
 		if err := e.takenUp(ctx, made.name(), deployment); err != nil {
 			return live.Run{}, err
 		}

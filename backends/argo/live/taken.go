@@ -12,7 +12,16 @@ const (
 	// often at the most.
 	lookEvery = 250 * time.Millisecond
 	lookTimes = 60
+	// freshTemplate is how old a template is that the controller surely knows.
+	freshTemplate = time.Minute
 )
+
+// youngerThan reports whether the template was made no longer than that before the run, by the server's clock.
+func youngerThan(age time.Duration, template, run object) bool {
+	made, err := time.Parse(time.RFC3339, template.text("creationTimestamp"))
+	started, runErr := time.Parse(time.RFC3339, run.text("creationTimestamp"))
+	return err == nil && runErr == nil && started.Sub(made) < age
+}
 
 // takenUp sees a run through its beginning whose template was made just before. The controller reads templates from a copy
 // of its own, which may lack a new one for a moment; it then gives the run up for good. That is taken back, by the one

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
 
@@ -63,5 +64,22 @@ func TestTakenUp(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestYoungerThan(t *testing.T) {
+	at := func(text string) object {
+		return object{"metadata": map[string]any{"creationTimestamp": text}}
+	}
+	for _, c := range []struct {
+		template, run string
+		want          bool
+	}{
+		{"2026-11-01T10:00:00Z", "2026-11-01T10:00:00Z", true}, {"2026-11-01T10:00:00Z", "2026-11-01T10:00:59Z", true},
+		{"2026-11-01T10:00:00Z", "2026-11-01T10:01:00Z", false}, {"", "2026-11-01T10:01:00Z", false}, {"2026-11-01T10:00:00Z", "", false},
+	} {
+		if got := youngerThan(time.Minute, at(c.template), at(c.run)); got != c.want {
+			t.Errorf("a template of %q for a run of %q: %t", c.template, c.run, got)
+		}
 	}
 }
