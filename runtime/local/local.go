@@ -157,6 +157,9 @@ func (s *scheduler) loop(ctx context.Context) {
 	done := ctx.Done()
 	for {
 		for !s.halted() && len(s.ready) > 0 && s.running < s.opt.MaxWorkers {
+			if s.takeOver(ctx) {
+				continue
+			}
 			next := s.ready[0]
 			s.ready[0] = nil
 			s.ready = s.ready[1:]
@@ -180,25 +183,8 @@ func (s *scheduler) halted() bool {
 	return s.stopped || s.err != nil || len(s.report.Failed) > 0
 }
 
-// begin takes the origin's task over, or starts an attempt.
+// begin starts an attempt.
 func (s *scheduler) begin(ctx context.Context, p *pending) {
-	if !p.dirty && p.task.Attempt == 0 {
-		cloned, err := s.clone(ctx, p.task)
-		if err != nil {
-			s.err = err
-			return
-		}
-		if cloned != nil {
-			s.report.Cloned++
-			if s.opt.CloneOnly {
-				s.report.Taken = append(s.report.Taken, cloned)
-			}
-			s.count.Done++
-			s.opt.Observer.Progress(s.count)
-			s.advance(p.task.Step, cloned, false)
-			return
-		}
-	}
 	if s.opt.CloneOnly {
 		return
 	}

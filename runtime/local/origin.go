@@ -87,25 +87,72 @@ func newer(a, b string) bool {
 	return a > b
 }
 
-// clone takes the origin's task over under the new task's id: its artifacts by digest, nothing is copied where both
-// runs share a datastore. It returns nil when the task has to run.
-func (s *scheduler) clone(ctx context.Context, t *runtime.Task) (*runtime.Result, error) {
-	o := s.opt.Origin
-	if o == nil {
-		return nil, nil
+// cloners is how many tasks are taken over at a time: on an object store each costs a few round trips.
+const cloners = 16
+
+// takeOver takes over from the origin the tasks at the head of those that are ready, as far as they need not run, and goes
+// on from them in their order. It reports whether there was one.
+func (s *scheduler) takeOver(ctx context.Context) bool {
+	var olds []*runtime.Result
+	for _, p := range s.ready[:min(len(s.ready), cloners)] {
+		old := s.original(p)
+		if old == nil {
+			break
+		}
+		olds = append(olds, old)
+	}
+	if len(olds) == 0 {
+		return false
+	}
+	tasks := s.ready[:len(olds)]
+	s.ready = s.ready[len(olds):]
+	clones := make([]*runtime.Result, len(olds))
+	var group errgroup.Group
+	for i, old := range olds {
+		group.Go(func() (err error) {
+			clones[i], err = CloneTask(ctx, s.run, s.opt.Origin, old, tasks[i].task.Ref)
+			return err
+		})
+	}
+	err := group.Wait()
+	for i, res := range clones {
+		if res != nil && !s.halted() {
+			s.taken(tasks[i].task, olds[i], res)
+		}
+		tasks[i] = nil
+	}
+	if s.err == nil {
+		s.err = err
+	}
+	return true
+}
+
+// original is the origin's task that stands for a task of this run: its artifacts by digest, nothing is copied where both
+// runs share a datastore. It is nil where the task has to run.
+func (s *scheduler) original(p *pending) *runtime.Result {
+	t, o := p.task, s.opt.Origin
+	if p.dirty || t.Attempt != 0 || o == nil {
+		return nil
 	}
 	old := o.tasks[key{t.Step.Name, t.Path.String(), t.Iteration}]
 	if old == nil || !s.stillFits(t.Step, old) {
-		return nil, nil
+		return nil
 	}
-	res, err := CloneTask(ctx, s.run, o, old, t.Ref)
-	if err != nil {
-		return nil, err
-	}
+	return old
+}
+
+// taken goes on from a task that was taken over.
+func (s *scheduler) taken(t *runtime.Task, old, res *runtime.Result) {
 	s.opt.Observer.TaskCloned(t.Ref, old.Ref)
 	// The stack names the step and the splits as they are now.
 	res.Stack = t.Stack
-	return res, nil
+	s.report.Cloned++
+	if s.opt.CloneOnly {
+		s.report.Taken = append(s.report.Taken, res)
+	}
+	s.count.Done++
+	s.opt.Observer.Progress(s.count)
+	s.advance(t.Step, res, false)
 }
 
 // stillFits reports whether the transition that the old task took is one the step has today. Where the source has
