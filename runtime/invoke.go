@@ -149,6 +149,10 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 		return nil, left.with, nil
 	}
 	if err := errors.Join(inputsErr, paramsErr); err != nil {
+		if r.Origin != "" && errors.Is(err, datastore.ErrNotFound) {
+			err = fmt.Errorf("%w; the run was to do what run %[2]s had left, and what that took over is not here: was it submitted a second time? "+
+				"mf resume %[3]s --origin %[2]s starts another one", err, r.Origin, r.Flow.Source.File)
+		}
 		return nil, nil, fmt.Errorf("finding the inputs of %s: %w", ref, err)
 	}
 	task.Ref, task.Try = ref, attempt

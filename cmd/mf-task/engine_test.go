@@ -166,6 +166,18 @@ func TestTwice(t *testing.T) {
 	}
 }
 
+// TestSubmittedAgain: a Workflow that does what another run had left, and is submitted a second time, says what to do.
+func TestSubmittedAgain(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", fragileFlow)
+	text := s.run(exitFailed, "join", "", 0, ir.EnvOriginRun+"=argo-fragile-1").stderr.String()
+	if !strings.Contains(text, "mf resume flow.py --origin argo-fragile-1 starts another one") {
+		t.Errorf("it does not say what to do: %s", text)
+	}
+	if text := s.run(exitFailed, "join", "", 0).stderr.String(); strings.Contains(text, "second time") {
+		t.Errorf("a run that resumes none: %s", text)
+	}
+}
+
 // TestRestarts follows a task through an engine's rounds of attempts: each round has all of them, @catch counts within its
 // round, and at the end of what readers look for the task says what to do.
 func TestRestarts(t *testing.T) {
