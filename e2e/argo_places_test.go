@@ -141,3 +141,26 @@ func (a *argo) inPod(p place, script string) string {
 	}
 	return string(log)
 }
+
+// TestArgoNamespaces: where the settings name one namespace, the flags and --set still choose another, for the files and for
+// the connection alike.
+func TestArgoNamespaces(t *testing.T) {
+	site := newArgo(t)
+	p := newPlace(t, repo(t, "testdata", "flows", "foreach"))
+	elsewhere := site.env(p, "MF_ARGO_NAMESPACE=not-this-one")
+	mf := func(args ...string) string {
+		t.Helper()
+		return p.must(elsewhere, mfBinary(t), args...)
+	}
+	const name = "foreachflow"
+	if out := mf("deploy", "flow.py", "-n", site.namespace); out != "deployed "+name+"\n" {
+		t.Errorf("with -n: %s", out)
+	}
+	if out := mf("plan", "flow.py", "--set", "argo.namespace="+site.namespace); !strings.Contains(out, "No changes") {
+		t.Errorf("with --set: %s", out)
+	}
+	if _, told, err := p.output(elsewhere, mfBinary(t), "plan", "flow.py"); err == nil || !strings.Contains(told, "not-this-one") {
+		t.Errorf("the setting alone: %v, %s", err, told)
+	}
+	mf("undeploy", name, "-n", site.namespace, "--yes")
+}

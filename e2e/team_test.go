@@ -61,6 +61,7 @@ func (s *service) start() {
 	s.t.Helper()
 	s.cmd = exec.Command(mfBinary(s.t), s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	s.done = make(chan struct{})
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -37,6 +37,8 @@ type compileFlags struct {
 	tags       []string
 	env        []string
 	noPackage  bool
+	// deploys is set where the target must be an engine that mf deploys to.
+	deploys bool
 }
 
 func (f *compileFlags) register(fs *pflag.FlagSet) {
@@ -105,6 +107,12 @@ func (a *app) loadCompiling(ctx context.Context, flowPath string, flags compileF
 	}
 	if flags.target == "" {
 		flags.target = k.config.get("target")
+	}
+	if flags.deploys {
+		err = checkEngine(flags.target)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if k.backend, err = backendFor(flags.target); err != nil {
 		return nil, err

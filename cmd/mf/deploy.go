@@ -27,6 +27,8 @@ type deployFlags struct {
 
 func (f *deployFlags) register(fs *pflag.FlagSet) {
 	f.compileFlags.register(fs)
+	f.deploys = true
+	fs.Lookup("target").Usage = "engine to deploy on: argo (default: the setting target)"
 	f.engine.register(fs)
 	f.token.register(fs)
 	fs.BoolVar(&f.json, "json", false, "the plan as JSON on standard output")
@@ -85,13 +87,12 @@ func (a *app) prepare(ctx context.Context, flowPath string, flags deployFlags) (
 		return nil, err
 	}
 	d := &deploying{compiling: k}
-	flags.engine.target = k.backend.Features().Target
-	if d.engine, err = a.openEngine(k.config, flags.engine); err != nil {
+	if d.engine, err = k.openEngine(flags.engine); err != nil {
 		return nil, err
 	}
 	deployer, ok := k.backend.(backends.Deployer)
 	if !ok {
-		return nil, usagef("nothing can be deployed to %s", flags.engine.target)
+		return nil, usagef("nothing can be deployed to %s", k.backend.Features().Target)
 	}
 	if k.opt.Datastore, err = k.config.deployRoot(); err != nil {
 		return nil, err

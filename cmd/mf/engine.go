@@ -37,19 +37,42 @@ func (c *config) engineTarget(flags engineFlags) string {
 	return c.get("target")
 }
 
-// openEngine opens the engine that deployments of a target run on. Nothing is asked of it yet.
-func (a *app) openEngine(c *config, flags engineFlags) (live.Engine, error) {
-	switch target := c.engineTarget(flags); target {
+// checkEngine says what is wrong with a target that nothing can be deployed to.
+func checkEngine(target string) error {
+	switch target {
 	case "argo":
-		return a.openArgo(c, flags)
+		return nil
 	case "":
-		return nil, usagef("--target is missing: the engine that the flow is deployed on; it can be argo, and mf.yaml can hold it as \"target: argo\"")
+		return usagef("--target is missing: the engine that the flow is deployed on; it can be argo, and mf.yaml can hold it as \"target: argo\"")
+	case "ir":
+		return usagef("ir is how mf understands a flow, not an engine: a flow is deployed to argo")
 	default:
 		if _, err := backendFor(target); err != nil {
-			return nil, err
+			return err
 		}
-		return nil, usagef("mf does not deploy to %s yet; compile the flow and apply the files: mf compile FLOW --target %s", target, target)
+		return usagef("mf does not deploy to %s yet; compile the flow and apply the files: mf compile FLOW --target %s", target, target)
 	}
+}
+
+// openEngine opens the engine that deployments of a target run on. Nothing is asked of it yet.
+func (a *app) openEngine(c *config, flags engineFlags) (live.Engine, error) {
+	if err := checkEngine(c.engineTarget(flags)); err != nil {
+		return nil, err
+	}
+	return a.openArgo(c, flags)
+}
+
+// openEngine opens the engine of the flow's target. The namespace of the flags, or of the target's settings, counts for the
+// connection and for the files alike.
+func (k *compiling) openEngine(flags engineFlags) (live.Engine, error) {
+	flags.target = k.backend.Features().Target
+	switch {
+	case flags.namespace == "":
+		flags.namespace = k.opt.Settings["argo.namespace"]
+	case k.opt.Settings != nil: // nil where the flow is not to be compiled
+		k.opt.Settings["argo.namespace"] = flags.namespace
+	}
+	return k.app.openEngine(k.config, flags)
 }
 
 func (a *app) openArgo(c *config, flags engineFlags) (live.Engine, error) {

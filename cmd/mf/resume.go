@@ -38,6 +38,9 @@ func (a *app) resumeCommand() *cobra.Command {
 		case len(args) > 2:
 			return usagef("mf resume takes a flow and at most one step; parameters are those of the run taken up")
 		}
+		if err := flags.on.check(cmd.Flags()); err != nil {
+			return err
+		}
 		step := ""
 		if len(args) == 2 {
 			step = args[1]

@@ -21,23 +21,42 @@ import (
 
 // onFlags are the flags of resume that count where the rest runs on an engine.
 type onFlags struct {
-	target string
-	name   string
-	image  string
-	set    []string
-	pack   []string
-	env    []string
-	wait   bool
+	target  string
+	cluster engineFlags
+	name    string
+	image   string
+	set     []string
+	pack    []string
+	env     []string
+	wait    bool
 }
+
+// onlyOn are the flags that say nothing where the rest runs here.
+var onlyOn = []string{"kubeconfig", "context", "name", "image", "pack", "env", "wait"}
 
 func (f *onFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.target, "on", "", "engine to run the rest on, in place of this machine: argo")
+	fs.StringVar(&f.cluster.kubeconfig, "kubeconfig", "", "with --on: file that says how to reach the cluster")
+	fs.StringVar(&f.cluster.context, "context", "", "with --on: context of that file")
 	fs.StringVar(&f.name, "name", "", "with --on: name of the deployment (default: from the flow's)")
 	fs.StringVar(&f.image, "image", "", "with --on: container image of steps that name none")
 	fs.StringArrayVar(&f.set, "set", nil, "setting of the target, with --on, else of the steps that run on Kubernetes: KEY=VALUE")
 	fs.StringArrayVar(&f.pack, "pack", nil, "with --on: splits of a foreach that one container runs: N or STEP=N")
 	fs.StringArrayVar(&f.env, "env", nil, "with --on: environment variable of every task: NAME=VALUE")
 	fs.BoolVar(&f.wait, "wait", false, "with --on: wait for the run's end, show how it goes, and fail if it does")
+}
+
+// check says which of the flags are given in vain.
+func (f *onFlags) check(fs *pflag.FlagSet) error {
+	if f.target != "" {
+		return nil
+	}
+	for _, name := range onlyOn {
+		if fs.Changed(name) {
+			return usagef("--%s is for a run that is taken up on an engine: give --on argo, too, or leave it out", name)
+		}
+	}
+	return nil
 }
 
 // resuming is a run that is taken up on an engine.
@@ -121,7 +140,7 @@ func (r *resuming) load(ctx context.Context, flowPath string) (err error) {
 		_, err := r.emit()
 		return err
 	}
-	if r.engine, err = r.session.app.openEngine(r.session.config, engineFlags{target: r.on.target}); err != nil {
+	if r.engine, err = r.compiling.openEngine(r.on.cluster); err != nil {
 		return err
 	}
 	deployer, ok := r.backend.(backends.Deployer)

@@ -33,7 +33,7 @@ func (f *triggerFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.runIDFile, "run-id-file", "", "file to write the run's id to")
 }
 
-const triggerHelp = `Start a run of a deployed flow.
+const triggerHelp = `Start a run of a deployed flow. NAME is a deployment's name, or a flow file.
 
 Parameters of the flow are given as --NAME VALUE after the deployment's name; those not given have the values that were
 their defaults when the flow was deployed.`

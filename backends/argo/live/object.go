@@ -142,7 +142,7 @@ func readFiles(d live.Deployment, namespace string) ([]item, error) {
 			case o.name() == "":
 				return nil, fmt.Errorf("%s: the %s has no name", f.Path, o.kind())
 			case ns != "" && ns != namespace:
-				return nil, fmt.Errorf("%s: %s is for namespace %s, but the connection is to namespace %s: choose one with --namespace",
+				return nil, fmt.Errorf("%s: %s is for namespace %s, but the connection is to namespace %s: the setting argo.namespace says which it is to be",
 					f.Path, o.title(), ns, namespace)
 			}
 			o.metadata()["namespace"] = namespace
