@@ -164,3 +164,50 @@ func TestArgoNamespaces(t *testing.T) {
 	}
 	mf("undeploy", name, "-n", site.namespace, "--yes")
 }
+
+// TestArgoBranches: a flow's file and the words of its branch say which deployment is meant; somebody else's is taken off with its
+// production token only.
+func TestArgoBranches(t *testing.T) {
+	site := newArgo(t)
+	p := newPlace(t, repo(t, "testdata", "flows", "project"))
+	mine := site.deploy(p, "flow.py")
+	production := site.deploy(p, "flow.py", "--production")
+	if mine == production {
+		t.Fatalf("both are called %s", mine)
+	}
+	deployed := func() string {
+		t.Helper()
+		list, err := site.cluster.Dynamic().Resource(templateObjects).Namespace(site.namespace).List(t.Context(), metav1.ListOptions{})
+		site.check(err)
+		var names []string
+		for _, o := range list.Items {
+			names = append(names, o.GetName())
+		}
+		return strings.Join(names, " ")
+	}
+	if run := site.trigger(p, "flow.py", "--production"); !strings.HasPrefix(run, "argo-"+production) {
+		t.Errorf("the run of production is %s", run)
+	}
+	if out := site.mf(p, "status", "flow.py", "--production"); !strings.Contains(out, "argo-"+production) {
+		t.Errorf("its status: %s", out)
+	}
+	if _, told, err := p.output(site.env(p), mfBinary(t), "undeploy", production, "--production"); err == nil || !strings.Contains(told, "for a flow file") {
+		t.Errorf("a name with a branch: %v, %s", err, told)
+	}
+
+	other := site.env(p, "METAFLOW_HOME="+t.TempDir(), "METAFLOW_USER=other", "MF_USER=other")
+	_, told, err := p.output(other, mfBinary(t), "undeploy", "flow.py", "--production", "--yes")
+	if err == nil || !strings.Contains(told, "by tester") || !strings.Contains(told, "--authorize TOKEN") {
+		t.Errorf("somebody else: %v, %s", err, told)
+	}
+	object, err := site.cluster.Dynamic().Resource(templateObjects).Namespace(site.namespace).Get(t.Context(), production, metav1.GetOptions{})
+	site.check(err)
+	p.must(other, mfBinary(t), "undeploy", "flow.py", "--production", "--yes", "--authorize", object.GetAnnotations()["mf.run/production-token"])
+	if left := deployed(); left != mine {
+		t.Errorf("left: %s, want %s", left, mine)
+	}
+	site.mf(p, "undeploy", "flow.py")
+	if left := deployed(); left != "" {
+		t.Errorf("left: %s", left)
+	}
+}

@@ -136,6 +136,9 @@ type Deployed struct {
 	Flow string `json:"flow"`
 	// Parameters are the names of the parameters that a run can be given.
 	Parameters []string `json:"parameters"`
+	// Token is the production token, Owner who deployed it; empty where there is none.
+	Token string `json:"-"`
+	Owner string `json:"-"`
 }
 
 // Start is how a run is started.

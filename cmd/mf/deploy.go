@@ -13,6 +13,7 @@ import (
 
 	"github.com/mf-run/mf/backends"
 	"github.com/mf-run/mf/backends/live"
+	"github.com/mf-run/mf/cmd/internal/tasktool"
 	"github.com/mf-run/mf/runtime/codepackage"
 )
 
@@ -37,14 +38,32 @@ func (f *deployFlags) register(fs *pflag.FlagSet) {
 const planHelp = `Compare a flow with what is deployed of it, and say what a deploy would change.
 
 The engine itself judges the files, but nothing is changed there. What was changed on the engine since the last deploy is
-found too. Exit code 2 says that something would change.`
+found too. Exit code 2 says that something would change; whatever is wrong ends with 1.`
 
 func (a *app) planCommand() *cobra.Command {
 	var flags deployFlags
-	cmd := &cobra.Command{Use: "plan FLOW --target TARGET", Short: "Say what a deploy would change", Long: planHelp, Args: exactly("FLOW")}
+	cmd := &cobra.Command{Use: "plan FLOW --target TARGET", Short: "Say what a deploy would change", Long: planHelp}
 	flags.register(cmd.Flags())
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.plan(cmd.Context(), args[0], flags) }
+	cmd.Args = func(cmd *cobra.Command, args []string) error { return noChanges(exactly("FLOW")(cmd, args)) }
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return noChanges(flagError(cmd, err)) })
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return noChanges(a.plan(cmd.Context(), args[0], flags)) }
 	return cmd
+}
+
+// errChanges ends plan where something would change.
+var errChanges = &exitError{code: exitChanges}
+
+// noChanges keeps an error from being taken for changes: whoever watches for drift sees the exit code alone.
+func noChanges(err error) error {
+	var usage *tasktool.UsageError
+	var exit *exitError
+	switch {
+	case errors.As(err, &usage):
+		return &exitError{exitFailed, errors.New(err.Error())}
+	case errors.As(err, &exit) && exit != errChanges && exit.code == exitChanges:
+		return &exitError{exitFailed, exit.err}
+	}
+	return err
 }
 
 const deployHelp = `Put a flow on an engine: package its code and upload it, compile the flow, and apply the files.
@@ -149,7 +168,7 @@ func (a *app) plan(ctx context.Context, flowPath string, flags deployFlags) erro
 		a.printPlan(d)
 	}
 	if err == nil && len(d.plan.Changes) > 0 {
-		return &exitError{code: exitUsage}
+		return errChanges
 	}
 	return err
 }

@@ -29,6 +29,19 @@ func (f *engineFlags) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.namespace, "namespace", "n", "", "namespace on the cluster (default: the setting argo.namespace, that of the context)")
 }
 
+// deployedFlags say which deployment is meant, and on which engine.
+type deployedFlags struct {
+	engineFlags
+	branch     string
+	production bool
+}
+
+func (f *deployedFlags) register(fs *pflag.FlagSet) {
+	f.engineFlags.register(fs)
+	fs.StringVar(&f.branch, "branch", "", "with a flow file: branch of the project")
+	fs.BoolVar(&f.production, "production", false, "with a flow file: the project's production branch")
+}
+
 // engineTarget is the target of the flags or of the settings.
 func (c *config) engineTarget(flags engineFlags) string {
 	if flags.target != "" {

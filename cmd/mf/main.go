@@ -30,6 +30,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitChanges     = 2 // of plan
 	exitBug         = 70
 	exitInterrupted = 130
 )
@@ -167,6 +168,10 @@ func flagMessage(err error) string {
 	return err.Error()
 }
 
+func flagError(cmd *cobra.Command, err error) error {
+	return usagef("%s; see %s --help", flagMessage(err), cmd.CommandPath())
+}
+
 // misuse makes one line of cobra's words about an unknown command.
 func misuse(text string) string {
 	text, meant, ok := strings.Cut(strings.TrimSpace(text), "\n\nDid you mean this?")
@@ -231,9 +236,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Version:       version,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s; see %s --help", flagMessage(err), cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(&cobra.Command{
 		Use: "help [COMMAND]", Short: "Say how a command is used",
 		RunE: func(_ *cobra.Command, args []string) error {

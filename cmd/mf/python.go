@@ -96,13 +96,43 @@ func translateMetaflow(args []string) ([]string, error) {
 	return translateCommand(flow, top, rest[0], rest[1:])
 }
 
+// runOptions are Metaflow's options of run, with whether they take a value; all others are the flow's parameters.
+var runOptions = map[string]bool{
+	"--tag": true, "--max-workers": true, "--max-num-splits": true, "--max-log-size": true, "--with": true, "--run-id-file": true,
+	"--namespace": true, "--runner-attribute-file": true, "--help": false,
+}
+
+// splitOptions splits the arguments of a command into its own options and the flow's parameters, which come after "--": a
+// parameter may be called like a flag of mf's.
+func splitOptions(args []string, options map[string]bool) (own, parameters []string) {
+	for len(args) > 0 {
+		name, _, joined := strings.Cut(args[0], "=")
+		value, known := options[name]
+		n := 1
+		if !joined && len(args) > 1 && (value || !known && strings.HasPrefix(name, "--")) {
+			n = 2
+		}
+		if known {
+			own = append(own, args[:n]...)
+		} else {
+			parameters = append(parameters, args[:n]...)
+		}
+		args = args[n:]
+	}
+	if len(parameters) > 0 && strings.HasPrefix(parameters[0], "--") {
+		parameters = append([]string{"--"}, parameters...)
+	}
+	return own, parameters
+}
+
 func translateCommand(flow string, top []string, command string, rest []string) ([]string, error) {
 	line := func(verb string, more ...string) []string {
 		return append(append([]string{verb, flow}, top...), more...)
 	}
 	switch command {
 	case "run":
-		return line("run", rest...), nil
+		own, parameters := splitOptions(rest, runOptions)
+		return append(line("run", own...), parameters...), nil
 	case "resume":
 		return line("resume", rest...), nil
 	case "check":

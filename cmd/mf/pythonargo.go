@@ -43,13 +43,22 @@ func translateArgo(flow string, top, args []string) ([]string, error) {
 	if len(name) > 0 {
 		deployed = name[1]
 	}
+	// named is a command on what is deployed. A name of its own says of which branch it is.
+	named := func(verb string) []string {
+		line := []string{verb, deployed, "--target", "argo"}
+		if len(name) == 0 {
+			line = append(line, branchOptions(top)...)
+		}
+		return line
+	}
 	switch command {
 	case "create":
 		return translateCreate(flow, append(top, name...), rest)
 	case "trigger":
-		return append([]string{"trigger", deployed, "--target", "argo"}, rest...), nil
+		own, parameters := splitOptions(rest, triggerOptions)
+		return append(append(named("trigger"), own...), parameters...), nil
 	case "delete":
-		return []string{"undeploy", deployed, "--target", "argo"}, nil
+		return append(named("undeploy"), rest...), nil
 	case "status", "terminate":
 		if len(rest) != 1 {
 			return nil, usagef("argo-workflows %s takes the id of a run", command)
@@ -59,6 +68,23 @@ func translateArgo(flow string, top, args []string) ([]string, error) {
 		return nil, usagef("use mf runs, or mf status %s for the last run", deployed)
 	}
 	return nil, usagef("the command argo-workflows %s of Metaflow is not there in mf; mf --help lists what is", command)
+}
+
+// triggerOptions are the options of "argo-workflows trigger"; all others are parameters.
+var triggerOptions = map[string]bool{"--run-id-file": true, "--help": false}
+
+// branchOptions are those that say of which branch a deployment is.
+func branchOptions(top []string) []string {
+	var list []string
+	for i, option := range top {
+		switch name, _, joined := strings.Cut(option, "="); {
+		case name == "--branch" && !joined:
+			list = append(list, top[i:i+2]...)
+		case name == "--branch", name == "--production", name == "--quiet":
+			list = append(list, option)
+		}
+	}
+	return list
 }
 
 func translateCreate(flow string, top, args []string) ([]string, error) {

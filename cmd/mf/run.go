@@ -86,7 +86,8 @@ func (c *count) Set(text string) error {
 
 const runHelp = `Run a flow on this machine.
 
-Parameters of the flow are given as --NAME VALUE after the flow; mf run FLOW --help lists them.
+Parameters of the flow are given as --NAME VALUE after the flow; mf run FLOW --help lists them. After --, every flag is a
+parameter: so those are given that are called like a flag of mf's.
 A failed run is taken up again by mf resume FLOW.`
 
 func (a *app) runCommand() *cobra.Command {
@@ -103,6 +104,7 @@ func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) er
 	var flags runFlags
 	fs := a.flowFlagSet("run")
 	flags.registerRun(fs)
+	args, after := afterDashes(args)
 	arg, help, err := firstPass(fs, args)
 	if err != nil {
 		return err
@@ -123,7 +125,7 @@ func (a *app) runFlow(ctx context.Context, cmd *cobra.Command, args []string) er
 		return err
 	}
 	defer s.close()
-	given, err := s.parseParameters("run", args, help)
+	given, err := s.parseParameters("run", args, after, help)
 	if err != nil || help {
 		return err
 	}
@@ -203,6 +205,17 @@ func (a *app) flowFlagSet(name string) *pflag.FlagSet {
 	return fs
 }
 
+// afterDashes splits off what comes after "--", where every flag is one of the flow's parameters, whatever mf's own are called.
+// A "--" before the flow itself says nothing of parameters.
+func afterDashes(args []string) (before, after []string) {
+	for i, arg := range args {
+		if arg == "--" && (i+1 == len(args) || strings.HasPrefix(args[i+1], "-")) {
+			return args[:i], args[i+1:]
+		}
+	}
+	return args, nil
+}
+
 // firstPass finds the flow among the arguments, and the flags that are needed to read it.
 func firstPass(fs *pflag.FlagSet, args []string) (flow string, help bool, err error) {
 	help = false
@@ -242,8 +255,8 @@ func (f parameterFlag) Set(text string) error {
 	return nil
 }
 
-// parseParameters reads all flags again, the flow's parameters among them.
-func (s *session) parseParameters(verb string, args []string, help bool) (map[string]string, error) {
+// parseParameters reads all flags again, the flow's parameters among them. Those after "--" are parameters only.
+func (s *session) parseParameters(verb string, args, after []string, help bool) (map[string]string, error) {
 	given, err := s.environmentParameters()
 	if err != nil {
 		return nil, err
@@ -254,21 +267,34 @@ func (s *session) parseParameters(verb string, args []string, help bool) (map[st
 	again.registerRun(fs)
 	for i := range s.flow.Parameters {
 		p := &s.flow.Parameters[i]
+		text := parameterHelp(p)
 		if fs.Lookup(p.Option) != nil {
-			continue // a reserved name: the compiler has said so
+			text = strings.TrimSpace(text + " (given after --, for mf has a flag of that name)")
 		}
-		params.Var(parameterFlag{p, given}, p.Option, parameterHelp(p))
+		params.Var(parameterFlag{p, given}, p.Option, text)
 	}
 	if help {
 		s.printHelp(verb, params, fs)
 		return nil, nil
 	}
-	fs.AddFlagSet(params)
-	if err := fs.Parse(args); err != nil {
+	both := pflag.NewFlagSet(verb, pflag.ContinueOnError)
+	both.AddFlagSet(fs)
+	both.AddFlagSet(params) // which leaves those out that mf has, too
+	err = both.Parse(args)
+	for _, p := range s.flow.Parameters {
+		if flag := fs.Lookup(p.Option); flag != nil && flag.Changed {
+			fmt.Fprintf(s.app.stderr, "%s: --%[2]s is mf's own flag here; the flow's parameter is given after --: mf %[3]s %[4]s -- --%[2]s VALUE\n",
+				paint(s.app.colored(s.app.stderr), yellow, "note"), p.Option, verb, s.arg)
+		}
+	}
+	if err == nil {
+		err = params.Parse(after)
+	}
+	if err != nil {
 		return nil, usagef("%s; mf %s %s --help lists the flow's parameters", flagMessage(err), verb, s.arg)
 	}
-	if fs.NArg() > 1 {
-		return nil, usagef("unexpected argument %q; parameters are given as --NAME VALUE", fs.Arg(1))
+	if rest := append(both.Args(), params.Args()...); len(rest) > 1 {
+		return nil, usagef("unexpected argument %q; parameters are given as --NAME VALUE", rest[1])
 	}
 	return given, nil
 }

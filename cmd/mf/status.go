@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mf-run/mf/backends/live"
+	"github.com/mf-run/mf/cmd/internal/tokens"
 )
 
 const statusHelp = `Say how a run on an engine stands, step by step, and what keeps it from going on.
@@ -19,7 +20,7 @@ const statusHelp = `Say how a run on an engine stands, step by step, and what ke
 NAME is a run (its id, argo-…, or the engine's name for it), or a deployment or a flow file, whose last run is shown.`
 
 func (a *app) statusCommand() *cobra.Command {
-	var flags engineFlags
+	var flags deployedFlags
 	var asJSON bool
 	cmd := &cobra.Command{Use: "status NAME", Short: "Say how a deployed flow's run stands", Long: statusHelp, Args: exactly("NAME")}
 	flags.register(cmd.Flags())
@@ -28,7 +29,7 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) status(ctx context.Context, name string, flags engineFlags, asJSON bool) error {
+func (a *app) status(ctx context.Context, name string, flags deployedFlags, asJSON bool) error {
 	_, engine, name, err := a.findDeployment(ctx, name, flags)
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ func (a *app) printRun(r live.Run) {
 }
 
 func (a *app) stopCommand() *cobra.Command {
-	var flags engineFlags
+	var flags deployedFlags
 	cmd := &cobra.Command{
 		Use: "stop NAME", Short: "Stop a run of a deployed flow", Args: exactly("NAME"),
 		Long: "Stop a run on an engine: a run by its id or name, or the only one of a deployment that is going. Its tasks are told\n" +
@@ -137,7 +138,7 @@ func (a *app) stopCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) stop(ctx context.Context, name string, flags engineFlags) error {
+func (a *app) stop(ctx context.Context, name string, flags deployedFlags) error {
 	_, engine, name, err := a.findDeployment(ctx, name, flags)
 	if err != nil {
 		return err
@@ -186,8 +187,9 @@ func (a *app) onlyRunning(ctx context.Context, engine live.Engine, deployment st
 }
 
 func (a *app) undeployCommand() *cobra.Command {
-	var flags engineFlags
+	var flags deployedFlags
 	var yes bool
+	var authorize string
 	cmd := &cobra.Command{
 		Use: "undeploy NAME", Short: "Take a flow off an orchestrator", Args: exactly("NAME"),
 		Long: "Take a deployment off an engine: no run of it starts any more, by hand, by schedule or by an event. Runs that are\n" +
@@ -195,13 +197,19 @@ func (a *app) undeployCommand() *cobra.Command {
 	}
 	flags.register(cmd.Flags())
 	cmd.Flags().BoolVar(&yes, "yes", false, "also where runs of it are going")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.undeploy(cmd.Context(), args[0], flags, yes) }
+	cmd.Flags().StringVar(&authorize, "authorize", "", "production token of what is deployed, where somebody else deployed it")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.undeploy(cmd.Context(), args[0], flags, yes, authorize)
+	}
 	return cmd
 }
 
-func (a *app) undeploy(ctx context.Context, name string, flags engineFlags, yes bool) error {
-	_, engine, name, err := a.findDeployment(ctx, name, flags)
+func (a *app) undeploy(ctx context.Context, name string, flags deployedFlags, yes bool, authorize string) error {
+	c, engine, name, err := a.findDeployment(ctx, name, flags)
 	if err != nil {
+		return err
+	}
+	if err := a.mayUndeploy(ctx, c, engine, name, authorize); err != nil {
 		return err
 	}
 	runs, err := engine.Runs(ctx, name)
@@ -224,4 +232,23 @@ func (a *app) undeploy(ctx context.Context, name string, flags engineFlags, yes 
 		fmt.Fprintf(a.stdout, "removed %s\n", object)
 	}
 	return nil
+}
+
+// mayUndeploy reports a deployment of somebody else's, whose production token the user does not have.
+func (a *app) mayUndeploy(ctx context.Context, c *config, engine live.Engine, name, authorize string) error {
+	d, err := engine.Deployed(ctx, name)
+	switch {
+	case errors.Is(err, live.ErrNotFound):
+		return nil // something of it may still be there, such as a schedule
+	case err != nil:
+		return engineError(engine, err)
+	}
+	store := tokens.Store{Dir: tokens.Home(a.env)}
+	stored := ""
+	if store.Dir != "" {
+		if stored, err = store.Kept(d.Token, name, d.Flow); err != nil {
+			return err
+		}
+	}
+	return tokens.Check(tokens.Request{Name: name, Live: d.Token, Owner: d.Owner, User: a.userName(c), Stored: stored, Authorize: authorize})
 }

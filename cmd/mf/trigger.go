@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 // triggerFlags are the flags of trigger.
 type triggerFlags struct {
-	engine    engineFlags
+	engine    deployedFlags
 	wait      bool
 	json      bool
 	runIDFile string
@@ -36,7 +37,8 @@ func (f *triggerFlags) register(fs *pflag.FlagSet) {
 const triggerHelp = `Start a run of a deployed flow. NAME is a deployment's name, or a flow file.
 
 Parameters of the flow are given as --NAME VALUE after the deployment's name; those not given have the values that were
-their defaults when the flow was deployed.`
+their defaults when the flow was deployed. After --, every flag is a parameter: so those are given that are called like a
+flag of mf's.`
 
 func (a *app) triggerCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -94,16 +96,17 @@ func (a *app) encodeParameters(ctx context.Context, c *config, flow string, give
 	return encoded, nil
 }
 
-// splitParameters takes the flags that are not in the set as parameters: --NAME VALUE or --NAME=VALUE.
+// splitParameters takes the flags that are not in the set, and all of those after "--", as parameters: --NAME VALUE or
+// --NAME=VALUE.
 func splitParameters(fs *pflag.FlagSet, args []string) (own []string, given map[string]string, err error) {
 	given = map[string]string{}
+	before, after := afterDashes(args)
+	args = slices.Concat(before, after)
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		name, value, joined := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		if arg == "--" {
-			return append(own, args[i:]...), given, nil
-		}
-		if !strings.HasPrefix(arg, "--") || name == "help" || fs.Lookup(name) != nil {
+		mine := i < len(before) && (name == "help" || fs.Lookup(name) != nil)
+		if mine || !strings.HasPrefix(arg, "--") {
 			own = append(own, arg)
 			if flag := fs.Lookup(name); strings.HasPrefix(arg, "--") && flag != nil && !joined && flag.NoOptDefVal == "" && i+1 < len(args) {
 				i++
@@ -163,7 +166,7 @@ func (a *app) trigger(ctx context.Context, name string, given map[string]string,
 }
 
 // findDeployment opens the engine for a deployment that is given by its name or by its flow's file.
-func (a *app) findDeployment(ctx context.Context, name string, flags engineFlags) (*config, live.Engine, string, error) {
+func (a *app) findDeployment(ctx context.Context, name string, flags deployedFlags) (*config, live.Engine, string, error) {
 	arg, isFlow := flowArg{path: "."}, false
 	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") || strings.Contains(name, ".py") {
 		if _, err := os.Stat(strings.Split(name, ".py:")[0]); err == nil || strings.ContainsRune(name, '/') {
@@ -175,18 +178,23 @@ func (a *app) findDeployment(ctx context.Context, name string, flags engineFlags
 		}
 	}
 	dir := "."
-	if isFlow {
+	switch {
+	case isFlow:
 		dir = arg.dir()
+	case flags.branch != "":
+		return nil, nil, "", usagef("--branch is for a flow file; %s is the name of a deployment or a run, which is of one branch", name)
+	case flags.production:
+		return nil, nil, "", usagef("--production is for a flow file; %s is the name of a deployment or a run, which is of one branch", name)
 	}
 	c, err := a.loadConfig(dir)
 	if err != nil {
 		return nil, nil, "", err
 	}
-	engine, err := a.openEngine(c, flags)
+	engine, err := a.openEngine(c, flags.engineFlags)
 	if err != nil || !isFlow {
 		return c, engine, name, err
 	}
-	k, err := a.loadCompiling(ctx, name, compileFlags{target: c.engineTarget(flags)})
+	k, err := a.loadCompiling(ctx, name, compileFlags{target: c.engineTarget(flags.engineFlags), branch: flags.branch, production: flags.production})
 	if err != nil {
 		return nil, nil, "", err
 	}

@@ -15,7 +15,7 @@ func (e *Engine) Deployed(ctx context.Context, deployment string) (live.Deployed
 	if err != nil {
 		return live.Deployed{}, err
 	}
-	d := live.Deployed{Name: deployment, Flow: o.label(labelFlow)}
+	d := live.Deployed{Name: deployment, Flow: o.label(labelFlow), Token: o.token(), Owner: o.owner()}
 	declared, _ := dig(map[string]any(o), "spec", "arguments", "parameters").([]any)
 	for _, p := range declared {
 		if name, _ := dig(p, "name").(string); name != "" {

@@ -73,6 +73,9 @@ func Open(opt Options) (*Cluster, error) {
 		if env("KUBERNETES_SERVICE_HOST") != "" && opt.Context == "" {
 			return inPod(opt)
 		}
+		if named := env("KUBECONFIG"); named != "" {
+			return nil, fmt.Errorf("%w: there is no file %s, which KUBECONFIG names", ErrNone, named)
+		}
 		return nil, ErrNone
 	}
 	if _, err := os.Stat(opt.Kubeconfig); opt.Kubeconfig != "" && err != nil {

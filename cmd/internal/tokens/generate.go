@@ -20,6 +20,14 @@ func ProjectPrefix(project, branch string) string {
 	return "mfprj-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:16])
 }
 
+// prefixOf is what a token of a sequence starts with; empty for one that somebody made up.
+func prefixOf(token string) string {
+	for range 2 {
+		token = token[:max(0, strings.LastIndexByte(token, '-'))]
+	}
+	return token
+}
+
 // generations is how many tokens a prefix has.
 const generations = 10_000
 

@@ -62,6 +62,29 @@ func (s Store) Load(prefix string) (string, error) {
 	return *token, nil
 }
 
+// Kept returns the token that this machine keeps for a deployment of which only the token and the names are known: the one
+// kept where the token would be, else under one of the names; empty for none.
+func (s Store) Kept(token string, names ...string) (string, error) {
+	prefixes := []string{prefixOf(token)}
+	for _, name := range names {
+		prefixes = append(prefixes, Prefix(name))
+	}
+	kept := ""
+	for _, prefix := range prefixes {
+		if _, err := s.path(prefix); err != nil {
+			continue // no token is ever kept so
+		}
+		stored, err := s.Load(prefix)
+		if err != nil {
+			return "", err
+		}
+		if kept == "" || same(stored, token) {
+			kept = stored
+		}
+	}
+	return kept, nil
+}
+
 // Save keeps a token for a prefix. It leaves what else the file holds, and its permissions; a new file can be read by the
 // user alone.
 func (s Store) Save(prefix, token string) error {

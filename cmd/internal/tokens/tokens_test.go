@@ -214,3 +214,26 @@ func FuzzStore(f *testing.F) {
 		}
 	})
 }
+
+func TestKept(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	for prefix, token := range map[string]string{"train": "train-0-abcd", "mfprj-xyz": "mfprj-xyz-3-efgh", "nightly": "my-own"} {
+		if err := s.Save(prefix, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ live, name, flow, want string }{
+		{"train-0-abcd", "train", "Train", "train-0-abcd"},
+		{"train-0-abcd", "elsewhere", "Other", "train-0-abcd"},
+		{"train-1-abcd", "train", "Train", "train-0-abcd"}, // kept, but another
+		{"mfprj-xyz-3-efgh", "proj.prod.train", "Train", "mfprj-xyz-3-efgh"},
+		{"my-own", "nightly", "Train", "my-own"},
+		{"their-own", "theirs", "Theirs", ""},
+		{"x", "a/b", "..", ""},
+		{"", "none", "None", ""},
+	} {
+		if got, err := s.Kept(c.live, c.name, c.flow); err != nil || got != c.want {
+			t.Errorf("%s of %s: %q, %v; want %q", c.live, c.name, got, err, c.want)
+		}
+	}
+}
