@@ -60,7 +60,8 @@ func (a *app) compileCommand() *cobra.Command {
 	var flags compileFlags
 	cmd := &cobra.Command{
 		Use: "compile FLOW --target TARGET", Short: "Write the files that an orchestrator needs",
-		Long: "Compile a flow to the files that an orchestrator needs. Works offline; the same flow gives the same bytes.",
+		Long: "Compile a flow to the files that an orchestrator needs. Works offline; the same flow, settings and flags give the\n" +
+			"same bytes.",
 		Args: exactly("FLOW"),
 	}
 	flags.register(cmd.Flags())

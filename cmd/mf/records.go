@@ -88,7 +88,7 @@ func (r *records) resolve(ctx context.Context, text string) (pathspec, error) {
 		return p, err
 	}
 	if _, err := r.meta.Run(ctx, p.flow, p.run); errors.Is(err, metadata.ErrNotFound) {
-		return p, &exitError{exitFailed, fmt.Errorf("there is no run %s/%s here; mf runs lists them", p.flow, p.run)}
+		return p, &exitError{exitFailed, fmt.Errorf("there is no run %s/%s here; mf runs %[1]s lists them", p.flow, p.run)}
 	} else if err != nil {
 		return p, err
 	}
@@ -118,7 +118,7 @@ func (r *records) flowOf(ctx context.Context, run string) (string, error) {
 	if flow, err := r.adoptRun(ctx, run); err != nil || flow != "" {
 		return flow, err
 	}
-	return "", &exitError{exitFailed, fmt.Errorf("there is no flow or run %q here; mf runs lists them", run)}
+	return "", &exitError{exitFailed, fmt.Errorf("there is no flow or run %q here; mf runs, or mf runs FLOW, lists them", run)}
 }
 
 // tasks lists the tasks of a path, oldest first, those of _parameters left out unless named.

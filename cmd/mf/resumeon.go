@@ -31,8 +31,11 @@ type onFlags struct {
 	wait    bool
 }
 
-// onlyOn are the flags that say nothing where the rest runs here.
-var onlyOn = []string{"kubeconfig", "context", "name", "image", "pack", "env", "wait"}
+// onlyOn are the flags that say nothing where the rest runs here, onlyHere those that say nothing where it runs elsewhere.
+var (
+	onlyOn   = []string{"kubeconfig", "context", "name", "image", "pack", "env", "wait"}
+	onlyHere = []string{"isolate", "max-splits", "max-num-splits"}
+)
 
 func (f *onFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.target, "on", "", "engine to run the rest on, in place of this machine: argo")
@@ -49,6 +52,14 @@ func (f *onFlags) register(fs *pflag.FlagSet) {
 // check says which of the flags are given in vain.
 func (f *onFlags) check(fs *pflag.FlagSet) error {
 	if f.target != "" {
+		if fs.Changed("namespace") {
+			return usagef("--namespace is Metaflow's here, which a run on an engine has from its deployment; for the cluster's, give --set argo.namespace=NAME")
+		}
+		for _, name := range onlyHere {
+			if fs.Changed(name) {
+				return usagef("--%s is for a run that is taken up here; leave it out, or --on", name)
+			}
+		}
 		return nil
 	}
 	for _, name := range onlyOn {
@@ -259,7 +270,7 @@ func (r *resuming) started(ctx context.Context, run live.Run, report local.Repor
 func (s *session) originIn(ctx context.Context, stores []*datastore.Store) (*local.Origin, error) {
 	id := strings.TrimPrefix(s.flags.origin, s.flow.Name+"/")
 	if id == "" {
-		return nil, usagef("--on needs the run to take up: --origin RUN; mf status and mf runs show them")
+		return nil, usagef("--on needs the run to take up: --origin RUN; mf status and mf runs FLOW show them")
 	}
 	if strings.Contains(id, "/") {
 		return nil, usagef("--origin %s is no run of %s; give its id, or %s/ID", s.flags.origin, s.flow.Name, s.flow.Name)

@@ -91,7 +91,8 @@ func (a *app) runsCommand() *cobra.Command {
 	var tags []string
 	cmd := &cobra.Command{
 		Use: "runs [FLOW]", Short: "List the runs here, newest first", Args: atMost("FLOW"),
-		Long: "List the runs made in this folder, newest first. FLOW is a flow's name or its file.",
+		Long: "List runs, newest first: those made in this folder or, with a metadata service, those of the team. FLOW is a flow's\n" +
+			"name or its file; without a metadata service, runs of engines are found where it is given.",
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many; 0 for all")
@@ -151,10 +152,13 @@ func (a *app) listRuns(ctx context.Context, flow, status string, tags []string, 
 	if asJSON {
 		return a.writeJSON(views)
 	}
+	if !a.flags.quiet && len(views) == 0 {
+		fmt.Fprintln(a.stderr, "no runs")
+	}
+	if !a.flags.quiet && flow == "" && rec.adopts() {
+		fmt.Fprintln(a.stderr, "runs of engines are listed flow by flow: mf runs FLOW")
+	}
 	if len(views) == 0 {
-		if !a.flags.quiet {
-			fmt.Fprintln(a.stderr, "no runs")
-		}
 		return nil
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
