@@ -213,8 +213,7 @@ func (e *emitter) parameters() []wfv1.Parameter {
 		if p.Help != "" {
 			arg.Description = wfv1.AnyStringPtr(p.Help)
 		}
-		if text, known := backends.DefaultText(p); known {
-			form, err := ir.EncodeParameter(text, nil)
+		if form, known, err := defaultForm(p); known {
 			if err != nil {
 				e.list = append(e.list, diag.Errorf(p.Span, "text-too-long", "the default of parameter %s is too long: %v", p.Name, err).
 					WithDetail("Argo repeats it in every run's object. Keep it in a file of the code package or an artifact, or give "+
@@ -227,6 +226,15 @@ func (e *emitter) parameters() []wfv1.Parameter {
 		list = append(list, arg)
 	}
 	return append(list, e.eventParameters()...)
+}
+
+// defaultForm is a parameter's default as Argo is handed it, the same wherever it stands.
+func defaultForm(p *ir.Parameter) (form string, known bool, err error) {
+	text, known := backends.DefaultText(p)
+	if known {
+		form, err = ir.EncodeParameter(text, nil)
+	}
+	return form, known, err
 }
 
 func (e *emitter) cronWorkflow() *wfv1.CronWorkflow {

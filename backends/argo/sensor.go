@@ -178,7 +178,7 @@ func (e *emitter) startedRun() map[string]any {
 	for _, ev := range e.events {
 		events = append(events, by{ev.name, ev.kind})
 		for _, f := range ev.parameters {
-			value, _ := backends.DefaultText(f.parameter)
+			value, _, _ := defaultForm(f.parameter) // parameters says what is wrong with it
 			arguments = append(arguments, map[string]any{"name": f.parameter.Option, "value": value})
 		}
 	}
@@ -226,7 +226,7 @@ func fieldSource(event string, f eventField) SensorParameterSource {
 	if f.parameter.Type == ir.BoolType {
 		lower = `{{ $t = lower $t }}`
 	}
-	value, _ := backends.DefaultText(f.parameter)
+	value, _, _ := defaultForm(f.parameter)
 	return SensorParameterSource{DependencyName: event, DataKey: payloadKey + "." + f.field, Value: &value,
 		DataTemplate: `{{ $p := $.Input.` + payloadKey + ` }}{{ if not (hasKey $p "` + f.field + `") }}{{ fail "not given" }}{{ end }}` +
 			`{{ $v := get $p "` + f.field + `" }}{{ $t := $v }}{{ if not (kindIs "string" $v) }}{{ $t = toRawJson $v }}{{ end }}` + lower +

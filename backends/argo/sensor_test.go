@@ -47,8 +47,12 @@ func checkSensor(data []byte, t *wfv1.WorkflowTemplate) error {
 		return fmt.Errorf("it starts %+v", w)
 	}
 	for _, p := range w.Spec.Arguments.Parameters {
-		if t.Spec.Arguments.GetParameterByName(p.Name) == nil {
+		declared := t.Spec.Arguments.GetParameterByName(p.Name)
+		if declared == nil {
 			return fmt.Errorf("the template has no parameter %s", p.Name)
+		}
+		if p.Value == nil || p.GetValue() != declared.GetValue() {
+			return fmt.Errorf("parameter %s is %q where no event gives it, not %q as in any other run", p.Name, p.GetValue(), declared.GetValue())
 		}
 		if !slices.ContainsFunc(k8s.Parameters, func(from argo.SensorParameter) bool {
 			return from.Dest == "spec.arguments.parameters.#(name="+p.Name+").value" && dependencies[from.Src.DependencyName] &&
@@ -192,6 +196,25 @@ func TestEventValues(t *testing.T) {
 		}
 		if got := resolved(t, s.Spec.Triggers[0].Template.K8s.Parameters[0].Src, payload); got != c.want {
 			t.Errorf("%v %s gives %q, want %q", c.typ, c.value, got, c.want)
+		}
+	}
+}
+
+// TestEventDefaults: a default that no event replaces is the same text as in any other run, which checkSensor holds the
+// sensor to, and arrives unharmed.
+func TestEventDefaults(t *testing.T) {
+	for _, text := range []string{"Hello {{name}} $(HOME) $$5", "", "plain", "mf-blob:1"} {
+		quoted, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := sensorOf(t, ir.Decorator{Name: "trigger", Attributes: ir.Attributes{"event": map[string]any{
+			"name": "e", "parameters": map[string]any{"p": "field"}}}}, func(f *ir.Flow, _ *backends.Options) {
+			f.Parameters = []ir.Parameter{{Name: "p", Option: "p", Type: ir.StringType, Default: quoted}}
+		})
+		form := resolved(t, s.Spec.Triggers[0].Template.K8s.Parameters[0].Src, `{"other": 1}`)
+		if got, err := ir.DecodeParameter(form, nil); err != nil || got != text || strings.Contains(form, "{{") {
+			t.Errorf("the default %q arrives as %q: %v", text, form, err)
 		}
 	}
 }
