@@ -114,7 +114,7 @@ type Run struct {
 	Message string `json:"message,omitempty"`
 	// Steps are in the order in which they began; only Status fills them in.
 	Steps []Step `json:"steps,omitempty"`
-	// Notes are what Status could not find out, one sentence each, such as for want of a permission.
+	// Notes are what Status could not find out, such as for want of a permission, or what Start had to do, one sentence each.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -167,7 +167,7 @@ type Engine interface {
 	Apply(ctx context.Context, d Deployment) (Plan, error)
 	// Deployed describes a deployment.
 	Deployed(ctx context.Context, deployment string) (Deployed, error)
-	// Start starts a run of a deployment.
+	// Start starts a run of a deployment. With an error and a run that has an ID, the run has been started all the same.
 	Start(ctx context.Context, deployment string, s Start) (Run, error)
 	// Runs lists the runs of a deployment, the newest first; all of mf's with an empty name.
 	Runs(ctx context.Context, deployment string) ([]Run, error)

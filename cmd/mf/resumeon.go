@@ -132,6 +132,9 @@ func (a *app) resumeOn(ctx context.Context, flowPath, step string, flags runFlag
 	}
 	run, err := r.engine.Start(ctx, r.name, live.Start{Name: r.name, User: a.userName(r.session.config), Owns: true})
 	if err != nil {
+		if run.ID != "" && r.flags.runIDFile != "" {
+			err = errors.Join(err, r.writeRunID(run.ID))
+		}
 		return engineError(r.engine, err)
 	}
 	return r.started(ctx, run, report)

@@ -193,7 +193,8 @@ func (a *app) undeployCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "undeploy NAME", Short: "Take a flow off an orchestrator", Args: exactly("NAME"),
 		Long: "Take a deployment off an engine: no run of it starts any more, by hand, by schedule or by an event. Runs that are\n" +
-			"going go on, and everything that runs have written stays.",
+			"going go on (unless the engine insists on their deployment, as Argo does with templateReferencing: Secure), and\n" +
+			"everything that runs have written stays.",
 	}
 	flags.register(cmd.Flags())
 	cmd.Flags().BoolVar(&yes, "yes", false, "also where runs of it are going")

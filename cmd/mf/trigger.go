@@ -144,13 +144,19 @@ func (a *app) trigger(ctx context.Context, name string, given map[string]string,
 		}
 	}
 	run, err := engine.Start(ctx, name, start)
-	if err != nil {
+	if run.ID == "" {
 		return engineError(engine, err)
+	}
+	for _, note := range run.Notes {
+		fmt.Fprintf(a.stderr, "%s: %s\n", paint(a.colored(a.stderr), yellow, "note"), note)
 	}
 	if flags.runIDFile != "" {
 		if err := os.WriteFile(flags.runIDFile, []byte(run.ID), 0o644); err != nil {
 			return fmt.Errorf("the run %s has been started, but writing --run-id-file failed: %w", run.ID, err)
 		}
+	}
+	if err != nil {
+		return engineError(engine, err)
 	}
 	if flags.wait {
 		return a.watch(ctx, engine, run, flags.json)

@@ -17,21 +17,24 @@ func (e *Engine) Apply(ctx context.Context, d live.Deployment) (live.Plan, error
 	if err != nil {
 		return p, err
 	}
-	for i, s := range steps {
-		if err := e.applyStep(ctx, s); err != nil {
-			return p, e.undo(ctx, steps[:i], s, err)
+	for i := range steps {
+		if err := e.applyStep(ctx, &steps[i]); err != nil {
+			return p, e.undo(ctx, steps[:i], steps[i], err)
 		}
 	}
 	return p, nil
 }
 
-func (e *Engine) applyStep(ctx context.Context, s step) error {
+func (e *Engine) applyStep(ctx context.Context, s *step) error {
 	if s.remove {
 		return e.api.remove(ctx, s.kind, s.name(), false)
 	}
 	now, err := e.api.apply(ctx, s.kind, s.object, false)
-	if err != nil || s.before == nil {
+	if err != nil {
 		return err
+	}
+	if s.after = now.text("resourceVersion"); s.before == nil {
+		return nil
 	}
 	// What others added, and an apply therefore leaves alone.
 	patch := map[string]any{}
@@ -45,10 +48,25 @@ func (e *Engine) applyStep(ctx context.Context, s step) error {
 	if len(patch) == 0 {
 		return nil
 	}
-	patch["metadata"] = map[string]any{"resourceVersion": now.text("resourceVersion")}
-	_, err = e.api.merge(ctx, s.kind, s.name(), patch)
+	patch["metadata"] = map[string]any{"resourceVersion": s.after}
+	if now, err = e.api.merge(ctx, s.kind, s.name(), patch); err == nil {
+		s.after = now.text("resourceVersion")
+	}
 	return err
 }
+
+// left reports whether an object stands as this deploy left it. Controllers write into what starts runs; where the server did not say what
+// became of a change, what mf notes with it tells.
+func (s step) left(now object) bool {
+	if s.after == now.text("resourceVersion") {
+		return true
+	}
+	note := s.annotation(annotationApplied)
+	return (s.after == "" || s.kind.starts) && note != "" && note == now.annotation(annotationApplied)
+}
+
+// errChangedSince keeps an undo from what somebody else has changed meanwhile.
+var errChangedSince = errors.New("somebody else has changed it since")
 
 // undoTime bounds how long putting back may take, also after an interrupt.
 const undoTime = 30 * time.Second
@@ -64,7 +82,7 @@ func (e *Engine) undo(ctx context.Context, done []step, failed step, cause error
 		changed, problem := e.putBack(ctx, s)
 		switch {
 		case problem != nil:
-			err = errors.Join(err, fmt.Errorf("%s stands as this deploy left it, for it could not be put back: %w", s.title(), problem))
+			err = errors.Join(err, fmt.Errorf("%s could not be put back as before: %w", s.title(), problem))
 		case changed:
 			back = append(back, s.title())
 		}
@@ -90,8 +108,15 @@ func (e *Engine) putBack(ctx context.Context, s step) (bool, error) {
 		return false, err
 	}
 	switch {
-	case s.before == nil && now == nil:
+	case s.before == nil && now == nil, s.remove && now != nil:
 		return false, nil
+	case now != nil && s.before != nil && now.text("resourceVersion") == s.before.text("resourceVersion"):
+		return false, nil
+	case now != nil && !s.left(now):
+		if s.after == "" {
+			return false, nil // the change that failed was not made
+		}
+		return false, errChangedSince
 	case s.before == nil:
 		return true, e.api.remove(ctx, s.kind, s.name(), false)
 	case now == nil:
@@ -101,8 +126,6 @@ func (e *Engine) putBack(ctx context.Context, s step) (bool, error) {
 		}
 		_, err := e.api.create(ctx, s.kind, again)
 		return true, err
-	case now.text("resourceVersion") == s.before.text("resourceVersion"):
-		return false, nil
 	}
 	// Twice: the first makes mf the manager of what it put back, the second gives it to whom it was.
 	for range 2 {

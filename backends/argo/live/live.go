@@ -30,6 +30,8 @@ const (
 	annotationMetaflowToken = "metaflow/production_token"
 	// annotationApplied holds what mf applied last, so that a later deploy can tell a change of the flow from one by hand.
 	annotationApplied = "mf.run/last-applied"
+	// annotationMark stands in what every run carries of its template, and tells one form of the template from the next.
+	annotationMark = "mf.run/template"
 	// annotationOwner says who deployed, annotationMetaflowOwner does so where Metaflow looks.
 	annotationOwner         = "mf.run/owner"
 	annotationMetaflowOwner = "metaflow/owner"

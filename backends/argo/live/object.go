@@ -3,7 +3,9 @@ package argolive
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/yaml"
 
@@ -149,6 +152,11 @@ func readFiles(d live.Deployment, namespace string) ([]item, error) {
 			if d.Token != "" && k == workflowTemplates && o.token() == "" {
 				o.annotate(annotationToken, d.Token)
 			}
+			if k == workflowTemplates {
+				if err := o.mark(); err != nil {
+					return nil, fmt.Errorf("%s: %w", f.Path, err)
+				}
+			}
 			if err := o.noteApplied(); err != nil {
 				return nil, fmt.Errorf("%s: %w", f.Path, err)
 			}
@@ -196,6 +204,48 @@ func decodeJSON(text []byte) (object, error) {
 		return nil, err
 	}
 	return o, nil
+}
+
+// mark notes in what each run gets from the template which form of the template that is: a digest of it.
+func (o object) mark() error {
+	text, err := json.Marshal(o["spec"])
+	if err != nil {
+		return err
+	}
+	spec, ok := o["spec"].(map[string]any)
+	if !ok {
+		return nil // the API server will say so
+	}
+	sum := sha256.Sum256(text)
+	tableIn(tableIn(spec, "workflowMetadata"), "annotations")[annotationMark] = hex.EncodeToString(sum[:8])
+	return nil
+}
+
+// tableIn returns the table of a field, which it makes where it is missing.
+func tableIn(m map[string]any, field string) map[string]any {
+	t, ok := m[field].(map[string]any)
+	if !ok {
+		t = map[string]any{}
+		m[field] = t
+	}
+	return t
+}
+
+// marked is the mark of a template; empty for one that was not deployed by mf.
+func (o object) marked() string {
+	return scalar(dig(map[string]any(o), "spec", "workflowMetadata", "annotations", annotationMark))
+}
+
+// changed is when the object was last changed, by the server's clock; zero where it does not say.
+func (o object) changed() time.Time {
+	last, _ := time.Parse(time.RFC3339, o.text("creationTimestamp"))
+	managers, _ := dig(o["metadata"], "managedFields").([]any)
+	for _, m := range managers {
+		if at, err := time.Parse(time.RFC3339, scalar(dig(m, "time"))); err == nil && at.After(last) {
+			last = at
+		}
+	}
+	return last
 }
 
 // maxApplied bounds the note of what was applied: all annotations of an object have 256 KiB together, and the object,

@@ -17,6 +17,8 @@ type step struct {
 	stored object
 	// remove is set where the object is no longer wanted.
 	remove bool
+	// after is the resourceVersion that this deploy has left; empty where the server did not say.
+	after string
 }
 
 // Plan compares the deployment with what is there, and has the API server judge every object. It changes nothing.

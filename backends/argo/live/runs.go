@@ -41,7 +41,10 @@ type workflowStatus struct {
 	CompressedNodes string          `json:"compressedNodes"`
 	Offloaded       string          `json:"offloadNodeStatusVersion"`
 	Stored          struct {
-		Templates []json.RawMessage `json:"templates"`
+		Templates        []json.RawMessage `json:"templates"`
+		WorkflowMetadata struct {
+			Annotations map[string]string `json:"annotations"`
+		} `json:"workflowMetadata"`
 	} `json:"storedWorkflowTemplateSpec"`
 }
 
@@ -101,6 +104,7 @@ func (e *Engine) Start(ctx context.Context, deployment string, s live.Start) (li
 		labels[labelFlow] = flow
 	}
 	metadata := map[string]any{"namespace": e.cluster.Namespace, "labels": labels}
+	var notes []string
 	if s.Name != "" {
 		metadata["name"] = s.Name
 	} else {
@@ -113,26 +117,37 @@ func (e *Engine) Start(ctx context.Context, deployment string, s live.Start) (li
 	if len(arguments) > 0 {
 		spec["arguments"] = map[string]any{"parameters": arguments}
 	}
-	made, err := e.api.create(ctx, workflows, object{
-		"apiVersion": argoGroup + "/" + argoVersion, "kind": workflows.name, "metadata": metadata, "spec": spec,
-	})
-	if err != nil {
-		return live.Run{}, err
-	}
-	if s.Owns {
-		if err := e.give(ctx, deployment, made); err != nil {
-			return live.Run{}, fmt.Errorf("run %s%s has been started, but its template %s would outlive it: %w", runPrefix, made.name(), deployment, err)
-		}
-	}
-	if s.Owns || youngerThan(freshTemplate, template, made) {
-		if err := e.takenUp(ctx, made.name(), deployment); err != nil {
+	for {
+		made, err := e.api.create(ctx, workflows, object{
+			"apiVersion": argoGroup + "/" + argoVersion, "kind": workflows.name, "metadata": metadata, "spec": spec,
+		})
+		if err != nil {
 			return live.Run{}, err
 		}
+		run := live.Run{
+			Name: made.name(), ID: runPrefix + made.name(), Deployment: deployment, Flow: template.label(labelFlow),
+			Phase: live.Pending, Started: e.now().UTC().Truncate(time.Second), Notes: notes,
+		}
+		if s.Owns {
+			if err := e.give(ctx, deployment, made); err != nil {
+				return run, fmt.Errorf("run %s has been started, but its template %s would outlive it: %w", run.ID, deployment, err)
+			}
+		}
+		if !s.Owns && !youngerThan(freshTemplate, template, made) {
+			return run, nil
+		}
+		err = e.takenUp(ctx, run.Name, template)
+		if errors.Is(err, errOutdated) && len(notes) < outdatedTimes && s.Name == "" {
+			notes = append(notes, fmt.Sprintf("run %s began with the deployment as it was before, which Argo's controller still had; it was stopped, and another started", run.ID))
+			if _, err = e.api.merge(ctx, workflows, run.Name, map[string]any{"spec": map[string]any{"shutdown": "Terminate"}}); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			err = fmt.Errorf("run %s has been started, but: %w", run.ID, err)
+		}
+		return run, err
 	}
-	return live.Run{
-		Name: made.name(), ID: runPrefix + made.name(), Deployment: deployment, Flow: template.label(labelFlow),
-		Phase: live.Pending, Started: e.now().UTC().Truncate(time.Second),
-	}, nil
 }
 
 // argumentsOf checks the parameters given against those of the template. All that is wrong is said at once.

@@ -22,6 +22,8 @@ type node struct {
 	Message      string    `json:"message"`
 	StartedAt    time.Time `json:"startedAt"`
 	Children     []string  `json:"children"`
+	// BoundaryID is the DAG that the node is in.
+	BoundaryID string `json:"boundaryID"`
 }
 
 // Status returns a run with its steps, counted from the controller's nodes, and what is wrong with them, which the pods
@@ -194,6 +196,7 @@ func stepsOfNodes(c *counter, nodes map[string]node, steps map[string]string, st
 			}
 		}
 	}
+	nodes = lastTries(nodes, tries)
 	byNode := map[string]pod{}
 	for _, p := range pods {
 		byNode[p.node()] = p
@@ -224,6 +227,24 @@ func stepsOfNodes(c *counter, nodes map[string]node, steps map[string]string, st
 		}
 	}
 	return c.result()
+}
+
+// lastTries leaves out what belongs to an earlier try of several tasks together, such as a gang's. As long as they are tried
+// again, none of them has failed.
+func lastTries(nodes, tries map[string]node) map[string]node {
+	left := map[string]node{}
+	for id, n := range nodes {
+		if together, ok := tries[n.BoundaryID]; ok {
+			if last := together.Children[len(together.Children)-1]; n.BoundaryID != last {
+				continue
+			}
+			if again := phaseOf(together.Phase, false); !again.Ended() && phaseOf(n.Phase, false) == live.Failed {
+				n.Phase = "Pending"
+			}
+		}
+		left[id] = n
+	}
+	return left
 }
 
 // ofNote leaves out what Argo says of every pod while it starts.

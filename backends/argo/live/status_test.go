@@ -211,3 +211,34 @@ func TestArguments(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// gangTwice is a gang of two, both of which are tried again after one has failed; %s stands for how the last try goes.
+const gangTwice = `{
+ "r": {"id": "r", "displayName": "train", "type": "Retry", "templateName": "train-gang", "phase": "%[1]s", "children": ["g0", "g1"]},
+ "g0": {"id": "g0", "displayName": "train(0)", "type": "DAG", "templateName": "train-gang", "phase": "Failed", "children": ["t0"]},
+ "t0": {"id": "t0", "displayName": "train", "type": "TaskGroup", "templateName": "train", "phase": "Failed", "boundaryID": "g0"},
+ "a0": {"id": "a0", "displayName": "train(0:0)", "type": "Pod", "templateName": "train", "phase": "Succeeded", "boundaryID": "g0"},
+ "b0": {"id": "b0", "displayName": "train(1:1)", "type": "Pod", "templateName": "train", "phase": "Failed", "message": "first", "boundaryID": "g0"},
+ "g1": {"id": "g1", "displayName": "train(1)", "type": "DAG", "templateName": "train-gang", "phase": "%[1]s", "children": ["t1"]},
+ "a1": {"id": "a1", "displayName": "train(0:0)", "type": "Pod", "templateName": "train", "phase": "Succeeded", "boundaryID": "g1"},
+ "b1": {"id": "b1", "displayName": "train(1:1)", "type": "Pod", "templateName": "train", "phase": "%[2]s", "message": "second", "boundaryID": "g1"}
+}`
+
+// TestStatusOfGangs: of a gang that is tried again as a whole, the last try counts.
+func TestStatusOfGangs(t *testing.T) {
+	for _, c := range []struct{ whole, member, want string }{
+		{"Succeeded", "Succeeded", "train succeeded map[succeeded:2]"},
+		{"Running", "Running", "train running map[running:1 succeeded:1]\n  task train(1:1): second"},
+		{"Running", "Failed", "train running map[pending:1 succeeded:1]\n  task train(1:1): second"},
+		{"Failed", "Failed", "train failed map[failed:1 succeeded:1]\n  task train(1:1): second"},
+	} {
+		w := workflow{Status: workflowStatus{Nodes: json.RawMessage(fmt.Sprintf(gangTwice, c.whole, c.member))}}
+		nodes, err := w.nodes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := described(stepsOfNodes(w.counter(), nodes, map[string]string{"train": "train"}, false, nil)); got != c.want {
+			t.Errorf("%s, %s:\n%s\nwant:\n%s", c.whole, c.member, got, c.want)
+		}
+	}
+}

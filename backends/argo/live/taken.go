@@ -2,9 +2,12 @@ package argolive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/mf-run/mf/backends/live"
 )
 
 const (
@@ -14,31 +17,40 @@ const (
 	lookTimes = 60
 	// freshTemplate is how old a template is that the controller surely knows.
 	freshTemplate = time.Minute
+	// outdatedTimes is how many runs are stopped, at the most, because they go by the template as it was.
+	outdatedTimes = 5
 )
 
-// youngerThan reports whether the template was made no longer than that before the run, by the server's clock.
+// errOutdated is a run that goes by its template as that was before its last change.
+var errOutdated = errors.New("Argo's controller gave it the deployment as it was before the last deploy")
+
+// youngerThan reports whether the template was made or changed no longer than that before the run, by the server's clock.
 func youngerThan(age time.Duration, template, run object) bool {
-	made, err := time.Parse(time.RFC3339, template.text("creationTimestamp"))
-	started, runErr := time.Parse(time.RFC3339, run.text("creationTimestamp"))
-	return err == nil && runErr == nil && started.Sub(made) < age
+	changed, started := template.changed(), run.changed()
+	return !changed.IsZero() && !started.IsZero() && started.Sub(changed) < age
 }
 
-// takenUp sees a run through its beginning whose template was made just before. The controller reads templates from a copy
-// of its own, which may lack a new one for a moment; it then gives the run up for good. That is taken back, by the one
-// permission that mf has on runs. A controller that does not come is waited for no longer than that: once it comes, it
-// knows the template.
-func (e *Engine) takenUp(ctx context.Context, name, template string) error {
+// takenUp sees a run through its beginning whose template was made or changed just before. The controller reads templates from
+// a copy of its own, which may lag behind for a moment. One that lacks a new template gives the run up for good: that is taken
+// back, by the one permission that mf has on runs. One that has the template as it was before starts that: the error is
+// errOutdated. A controller that does not come is waited for no longer than that: once it comes, it knows the template. Nor
+// is an API server that does not answer.
+func (e *Engine) takenUp(ctx context.Context, name string, template object) error {
+	var w *workflow
+	var err error
 	for range lookTimes {
-		w, err := e.workflow(ctx, name)
-		if err != nil {
-			return err
-		}
+		w, err = e.workflow(ctx, name)
 		switch {
+		case errors.Is(err, live.ErrUnavailable):
+		case err != nil:
+			return err
+		case w.outdated(template):
+			return errOutdated
 		case w.Status.Phase == "":
-		case !w.misses(template):
+		case !w.misses(template.name()):
 			return nil
 		default:
-			if err := e.takeBack(ctx, name); err != nil {
+			if err := e.takeBack(ctx, name); err != nil && !errors.Is(err, live.ErrUnavailable) {
 				return err
 			}
 		}
@@ -48,11 +60,16 @@ func (e *Engine) takenUp(ctx context.Context, name, template string) error {
 		case <-time.After(lookEvery):
 		}
 	}
-	w, err := e.workflow(ctx, name)
-	if err == nil && w.misses(template) {
-		return fmt.Errorf("run %s%s was given up: Argo's controller does not see its template: %s", runPrefix, name, oneLine(w.Status.Message))
+	if err == nil && w.misses(template.name()) {
+		return fmt.Errorf("Argo's controller gave it up, for it does not see its template: %s", oneLine(w.Status.Message))
 	}
 	return err
+}
+
+// outdated reports whether the controller has given the run another form of the template than this one.
+func (w *workflow) outdated(template object) bool {
+	has, wants := w.Status.Stored.WorkflowMetadata.Annotations[annotationMark], template.marked()
+	return wants != "" && len(w.Status.Stored.Templates) > 0 && has != wants
 }
 
 // misses reports whether the controller gave the run up because it did not know the template.

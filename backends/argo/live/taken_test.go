@@ -1,6 +1,7 @@
 package argolive
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,13 +21,20 @@ func TestTakenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		statuses []string // one after the other; the last stays
 		patches  int
+		err      error
 	}{
-		"at once":           {[]string{`{"phase": "Running"}`}, 0},
-		"later":             {[]string{`{}`, `{"phase": "Running"}`}, 0},
-		"missed":            {[]string{`{}`, missed, `{}`, `{"phase": "Running"}`}, 1},
-		"missed twice":      {[]string{missed, missed, `{"phase": "Succeeded"}`}, 2},
-		"failed otherwise":  {[]string{`{"phase": "Error", "message": "no such thing"}`}, 0},
-		"another is missed": {[]string{strings.Replace(missed, "train-r1", "train-r2", 1)}, 0},
+		"at once":          {[]string{`{"phase": "Running"}`}, 0, nil},
+		"later":            {[]string{`{}`, `{"phase": "Running"}`}, 0, nil},
+		"missed":           {[]string{`{}`, missed, `{}`, `{"phase": "Running"}`}, 1, nil},
+		"missed twice":     {[]string{missed, missed, `{"phase": "Succeeded"}`}, 2, nil},
+		"failed otherwise": {[]string{`{"phase": "Error", "message": "no such thing"}`}, 0, nil},
+		"as before": {[]string{`{}`, `{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}], ` +
+			`"workflowMetadata": {"annotations": {"mf.run/template": "old"}}}}`}, 0, errOutdated},
+		"unmarked before": {[]string{`{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}]}}`}, 0, errOutdated},
+		"as it is": {[]string{`{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}], ` +
+			`"workflowMetadata": {"annotations": {"mf.run/template": "new"}}}}`}, 0, nil},
+		"no answer":         {[]string{"", "", `{"phase": "Running"}`}, 0, nil},
+		"another is missed": {[]string{strings.Replace(missed, "train-r1", "train-r2", 1)}, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var patches []string
@@ -37,6 +45,10 @@ func TestTakenUp(t *testing.T) {
 					body, _ := io.ReadAll(r.Body)
 					patches = append(patches, r.URL.Path+" "+string(body))
 					fmt.Fprint(w, "{}")
+				case strings.HasSuffix(r.URL.Path, "/train-r1") && c.statuses[0] == "":
+					c.statuses = c.statuses[1:]
+					w.WriteHeader(http.StatusServiceUnavailable)
+					fmt.Fprint(w, `{"kind": "Status", "reason": "ServiceUnavailable", "code": 503}`)
 				case strings.HasSuffix(r.URL.Path, "/train-r1"):
 					fmt.Fprintf(w, `{"metadata": {"name": "train-r1"}, "status": %s}`, c.statuses[0])
 					if len(c.statuses) > 1 {
@@ -51,7 +63,9 @@ func TestTakenUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := e.takenUp(t.Context(), "train-r1", "train-r1"); err != nil {
+			template := object{"metadata": map[string]any{"name": "train-r1"}, "spec": map[string]any{
+				"workflowMetadata": map[string]any{"annotations": map[string]any{annotationMark: "new"}}}}
+			if err := e.takenUp(t.Context(), "train-r1", template); !errors.Is(err, c.err) {
 				t.Fatal(err)
 			}
 			if len(patches) != c.patches || len(c.statuses) != 1 {
@@ -81,5 +95,18 @@ func TestYoungerThan(t *testing.T) {
 		if got := youngerThan(time.Minute, at(c.template), at(c.run)); got != c.want {
 			t.Errorf("a template of %q for a run of %q: %t", c.template, c.run, got)
 		}
+	}
+}
+
+// TestChanged: a template that was deployed again is as young as that.
+func TestChanged(t *testing.T) {
+	o := object{"metadata": map[string]any{"creationTimestamp": "2026-11-01T10:00:00Z", "managedFields": []any{
+		map[string]any{"manager": "mf", "time": "2026-11-20T10:00:00Z"}, map[string]any{"manager": "kubectl-edit", "time": "2026-11-10T10:00:00Z"},
+		map[string]any{"manager": "odd", "time": "yesterday"}, "odder"}}}
+	if got := o.changed().Format(time.RFC3339); got != "2026-11-20T10:00:00Z" {
+		t.Errorf("got %s", got)
+	}
+	if got := (object{}).changed(); !got.IsZero() {
+		t.Errorf("got %s", got)
 	}
 }

@@ -123,6 +123,10 @@ func (v *view) workflowTemplate(o object, spec map[string]any) {
 	rest := maps.Clone(spec)
 	delete(rest, "templates")
 	delete(rest, "templateDefaults")
+	if annotations, ok := dig(rest, "workflowMetadata", "annotations").(map[string]any); ok && annotations[annotationMark] != nil {
+		rest, _ = cloneValue(rest).(map[string]any)
+		delete(tableIn(tableIn(rest, "workflowMetadata"), "annotations"), annotationMark)
+	}
 	v.walk(place{rules: specRules, root: []string{"spec"}}, rest, nil)
 	parameters, _ := dig(spec, "arguments", "parameters").([]any)
 	for _, p := range parameters {
