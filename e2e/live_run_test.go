@@ -282,7 +282,7 @@ func TestLiveStatus(t *testing.T) {
 		"no_image":  "image 127.0.0.1:1/none:1 cannot be pulled",
 		"no_secret": `container main cannot start (CreateContainerConfigError): secret "db" not found`,
 		"no_volume": `secret "keys" not found`,
-		"no_node":   "no node takes it: 0/1 nodes are available",
+		"no_node":   "0/1 nodes are available",
 		"broken":    "main: Error (exit code 64): unknown command",
 	}
 	var run live.Run

@@ -16,6 +16,14 @@ type pod struct {
 		Labels      map[string]string `json:"labels"`
 		Annotations map[string]string `json:"annotations"`
 	} `json:"metadata"`
+	Spec struct {
+		Containers []struct {
+			Name      string `json:"name"`
+			Resources struct {
+				Requests map[string]string `json:"requests"`
+			} `json:"resources"`
+		} `json:"containers"`
+	} `json:"spec"`
 	Status struct {
 		Phase      string    `json:"phase"`
 		Reason     string    `json:"reason"`
@@ -106,11 +114,30 @@ func (p *pod) problem() string {
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Reason == "Unschedulable" {
-			return "no node takes it: " + oneLine(c.Message)
+			return "no node takes it" + p.requests(c.Message) + ": " + oneLine(c.Message)
 		}
 	}
 	if p.Status.Phase == "Pending" && p.event != "" {
 		return inWords(p.event)
+	}
+	return ""
+}
+
+// requests says what a step asks for, and where less of it, if that is why no node takes the pod.
+func (p *pod) requests(message string) string {
+	if !strings.Contains(message, "Insufficient") {
+		return ""
+	}
+	for _, c := range p.Spec.Containers {
+		var list []string
+		for _, name := range []string{"cpu", "memory", "ephemeral-storage"} {
+			if n := c.Resources.Requests[name]; n != "" {
+				list = append(list, name+" "+n)
+			}
+		}
+		if c.Name == "main" && len(list) > 0 {
+			return fmt.Sprintf(" (it asks for %s; @resources, or the settings argo.cpu, argo.memory and argo.disk, ask for less)", strings.Join(list, ", "))
+		}
 	}
 	return ""
 }

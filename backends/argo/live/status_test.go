@@ -85,7 +85,8 @@ func TestStepsOfNodes(t *testing.T) {
 func podOf(t *testing.T, node, status string) pod {
 	t.Helper()
 	var p pod
-	text := fmt.Sprintf(`{"metadata": {"name": "pod-%s", "labels": {"mf.run/step": "fit_all"}, "annotations": {"workflows.argoproj.io/node-id": %q}}, "status": %s}`, node, node, status)
+	text := fmt.Sprintf(`{"metadata": {"name": "pod-%s", "labels": {"mf.run/step": "fit_all"}, "annotations": {"workflows.argoproj.io/node-id": %q}},
+		"spec": {"containers": [{"name": "wait"}, {"name": "main", "resources": {"requests": {"cpu": "1", "memory": "4096M", "nvidia.com/gpu": "1"}}}]}, "status": %s}`, node, node, status)
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,9 @@ func TestPodProblems(t *testing.T) {
 		"secret": {podOf(t, "a", `{"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"db\" not found"}}}]}`),
 			`container main cannot start (CreateContainerConfigError): secret "db" not found`},
 		"no node": {podOf(t, "a", `{"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient memory."}]}`),
-			"no node takes it: 0/1 nodes are available: 1 Insufficient memory."},
+			"no node takes it (it asks for cpu 1, memory 4096M; @resources, or the settings argo.cpu, argo.memory and argo.disk, ask for less): 0/1 nodes are available: 1 Insufficient memory."},
+		"no such node": {podOf(t, "a", `{"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."}]}`),
+			"no node takes it: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."},
 		"volume":  {event, `FailedMount: MountVolume.SetUp failed for volume "db" : secret "db" not found (a volume or a secret is missing)`},
 		"memory":  {podOf(t, "a", `{"phase": "Failed", "containerStatuses": [{"name": "main", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}`), "main: OOMKilled (exit code 137) (out of memory, give the step more)"},
 		"evicted": {podOf(t, "a", `{"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}`), "Evicted: The node was low on resource: memory. (the node was short of resources)"},
