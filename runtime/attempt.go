@@ -71,7 +71,11 @@ func (a *attempt) caught() bool {
 // fallback is the outcome of an attempt past the user's own: the step's code crashed on every one of them and @catch
 // takes over.
 func (a *attempt) fallback() *Failure {
-	msg := fmt.Sprintf("the step's process crashed on each of its %d attempts, without an exception to catch", a.task.Retries+1)
+	n := a.task.Retries + 1
+	if a.task.had > 0 {
+		n = min(n, a.task.had)
+	}
+	msg := fmt.Sprintf("the step's process crashed on each of its %d attempts, without an exception to catch", n)
 	return &Failure{Type: "metaflow.plugins.catch_decorator.FailureHandledByCatch", Message: msg}
 }
 
@@ -81,7 +85,9 @@ func (a *attempt) succeeded() bool {
 	switch {
 	case a.failure == nil:
 		return true
-	case a.task.refused != nil || !a.caught() || a.failure.Crashed && !a.task.fallback() || a.failure.Type == typeGang:
+	case a.task.refused != nil || !a.caught() || a.failure.Type == typeGang:
+		return false
+	case a.failure.Crashed && !a.task.fallback() && !a.task.final:
 		return false
 	}
 	a.taken = a.staticTransition()

@@ -155,7 +155,8 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 		}
 		return nil, nil, fmt.Errorf("finding the inputs of %s: %w", ref, err)
 	}
-	task.Ref, task.Try = ref, attempt
+	task.Ref = ref
+	task.count(attempts, attempt)
 	if task.Attempt, err = freeAttempt(r.Flow, r.ID, attempts, attempt); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", ref, err)
 	}
@@ -169,6 +170,23 @@ func (i *Invocation) prepare(ctx context.Context, loader *Loader, s *ir.Step, re
 		task.refused, err = err, nil
 	}
 	return task, nil, err
+}
+
+// count takes the engine's count for the task's own. Where that counts containers, of which one may be lost ahead of the task
+// or stands for other tasks too, a step that has not begun yet has not crashed: it runs, with @catch for what it raises. The
+// members of a gang begin and fail together, so that what one has on record says nothing of the others.
+func (t *Task) count(taken []datastore.Attempt, attempt int) {
+	for _, a := range taken {
+		if a.Started {
+			t.had++
+		}
+	}
+	t.Try = attempt
+	if t.had == 0 && t.Gang == nil {
+		t.Try = min(attempt, t.Retries)
+		_, all := t.Step.Attempts()
+		t.final = attempt+1 >= all
+	}
 }
 
 // freeAttempt is the engine's attempt, or the first after it that no earlier invocation has used.

@@ -83,6 +83,10 @@ type Task struct {
 	Inputs []*Result
 	// Retries is the number of attempts that user code gets after the first.
 	Retries int
+	// had is how many attempts of the task began before this one, where an engine counts more than those; 0 where Try says it.
+	had int
+	// final is set where the engine has no further attempt, which could record a crash under @catch: this one does it itself.
+	final bool
 	// Gang places the task in a gang; nil outside.
 	Gang *Gang
 	// before is waited for ahead of the task's own record; nil for nothing.

@@ -220,7 +220,7 @@ func (w *work) open(ctx context.Context) error {
 		pythonKnown()
 		if w.tracker != nil {
 			w.tracker.started(metadata.TaskRef(t.Ref))
-			if t.Attempt != t.Try {
+			if t.Attempt != w.req.attempt {
 				w.tracker.revived.Store(true)
 			}
 		}
