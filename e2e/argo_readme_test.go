@@ -28,7 +28,7 @@ func TestArgoReadme(t *testing.T) {
 	words := strings.NewReplacer(
 		"REGISTRY", strings.TrimPrefix(images.URL, "http://")+"/team", "BUCKET/PREFIX", a.bucket.Name+"/readme",
 		"=KEY", "="+a.bucket.AccessKey, "=SECRET", "="+a.bucket.SecretKey, "-n ml", "-n "+a.namespace, "namespace ml", "namespace "+a.namespace,
-		"argo.namespace: ml", "argo.namespace: "+a.namespace)
+		"argo.namespace: ml", "argo.namespace: "+a.namespace, "kubernetes.namespace: ml", "kubernetes.namespace: "+a.namespace)
 	blocks := readmeBlocks(t, "## On Argo Workflows")
 	if len(blocks) != 3 {
 		t.Fatalf("the section has %d blocks, want 3", len(blocks))
@@ -37,7 +37,8 @@ func TestArgoReadme(t *testing.T) {
 		a.once(words.Replace(line))
 	}
 	// The images that steps run in are the cluster's own, and small requests are this small cluster's.
-	settings := append(blocks[1], "image: "+a.python(), "argo.cpu: 0.05", "argo.memory: 50", "argo.disk: 0")
+	settings := append(blocks[1], "image: "+a.python(), "argo.cpu: 0.05", "argo.memory: 50", "argo.disk: 0",
+		"kubernetes.cpu: 0.05", "kubernetes.memory: 50", "kubernetes.disk: 0")
 	if err := os.WriteFile(filepath.Join(p.dir, "mf.yaml"), []byte(words.Replace(strings.Join(settings, "\n"))+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func TestArgoReadme(t *testing.T) {
 		}
 		t.Logf("%s\n%s", line, p.must(env, mfBinary(t), args[1:]...))
 	}
-	runs := p.must(env, mfBinary(t), "runs", "ForeachFlow")
+	runs := p.must(env, mfBinary(t), "runs", "flow.py")
 	run := regexp.MustCompile(`ForeachFlow/argo-\S+`).FindString(runs)
 	if run == "" || !strings.Contains(runs, "succeeded") {
 		t.Fatalf("mf runs says %s", runs)
@@ -57,6 +58,7 @@ func TestArgoReadme(t *testing.T) {
 	if out := p.must(env, mfBinary(t), "dump", run+"/end"); !strings.Contains(out, " = ") {
 		t.Errorf("mf dump says %s", out)
 	}
+	p.must(env, mfBinary(t), "run", "flow.py", "--with", "kubernetes")
 	p.must(env, mfBinary(t), "undeploy", "flow.py")
 }
 
