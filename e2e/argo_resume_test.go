@@ -96,7 +96,14 @@ func TestArgoResume(t *testing.T) {
 	onArgo := func(t *testing.T, pods string, arguments ...string) (string, *wfv1.Workflow) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "id")
-		a.mf(p, append([]string{"resume", "flow.py", "--on", "argo", "--env", "TELL=" + h.URL, "--run-id-file", file}, arguments...)...)
+		_, told, err := p.output(a.env(p), mfBinary(t), append([]string{"resume", "flow.py", "--on", "argo", "--env", "TELL=" + h.URL, "--run-id-file", file}, arguments...)...)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, told)
+		}
+		// A flag that the deployment was not given is pointed out.
+		if noted := strings.Contains(told, "this run is not as "+name+" is deployed") && strings.Contains(told, "EXTRA"); noted != slices.Contains(arguments, "EXTRA=1") {
+			t.Errorf("mf resume says %s", told)
+		}
 		run := p.read(file)
 		w := a.end(run, 10*time.Minute)
 		if w.Status.Phase != wfv1.WorkflowSucceeded {
@@ -124,7 +131,7 @@ func TestArgoResume(t *testing.T) {
 			t.Errorf("the run's own template belongs to %v", owners)
 		}
 		// All splits are finished in that run, and a step behind them is run again.
-		again, _ := onArgo(t, "end gather", "gather", "--origin", run)
+		again, _ := onArgo(t, "end gather", "gather", "--origin", run, "--env", "EXTRA=1")
 		check(t, again, "end gather")
 	})
 	t.Run("by a retry and a resubmit of Argo's", func(t *testing.T) {

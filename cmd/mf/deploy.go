@@ -205,8 +205,9 @@ func (a *app) printPlan(d *deploying) {
 }
 
 // changeText is a change in one line: a sign, where, what, and from what to what.
-func (a *app) changeText(c live.Change) string {
-	color := a.colored(a.stdout)
+func (a *app) changeText(c live.Change) string { return changeText(c, a.colored(a.stdout)) }
+
+func changeText(c live.Change, color bool) string {
 	sign := map[live.ChangeKind]string{
 		live.Add: paint(color, green, "+"), live.Modify: paint(color, yellow, "~"), live.Remove: paint(color, red, "-"),
 	}[c.Kind]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -119,6 +120,7 @@ func (a *app) resumeOn(ctx context.Context, flowPath, step string, flags runFlag
 	if err := d.compare(ctx); err != nil { // the engine judges the files before anything is written
 		return err
 	}
+	r.noteDifferences(ctx)
 	report, err := r.ready(ctx, step)
 	if err != nil {
 		return err
@@ -197,6 +199,44 @@ func (r *resuming) nameRun() error {
 	r.name = name + "-" + r.opt.Instance
 	return nil
 }
+
+// maxDifferences bounds what is said of them.
+const maxDifferences = 5
+
+// noteDifferences says where the run is to be another than the deployment's: flags that it was deployed with are easily
+// forgotten. What a mended flow changes is among it. It is no more than a note, so that what hinders it is not told.
+func (r *resuming) noteDifferences(ctx context.Context) {
+	opt := r.opt
+	opt.Instance, opt.Origin = "", ""
+	name, _ := r.deployer.DeployedName(r.compiling.flow, opt)
+	files, _ := r.backend.Emit(r.compiling.flow, opt)
+	plan, err := r.engine.Plan(ctx, live.Deployment{Name: name, Flow: r.compiling.flow.Name, Files: files, Token: opt.Token})
+	if err != nil || !plan.Exists {
+		return
+	}
+	var differ []string
+	more := 0
+	for _, c := range plan.Changes {
+		if c.What == "" || c.ByHand != "" || slices.Contains(ofDeploy, c.What) {
+			continue
+		}
+		if len(differ) == maxDifferences {
+			more++
+			continue
+		}
+		differ = append(differ, changeText(c, false))
+	}
+	if more > 0 {
+		differ = append(differ, fmt.Sprintf("and %d more", more))
+	}
+	if len(differ) > 0 {
+		fmt.Fprintf(r.session.app.stderr, "%s: this run is not as %s is deployed; flags of the deploy are to be given again\n  %s\n",
+			paint(r.session.app.colored(r.session.app.stderr), yellow, "note"), name, strings.Join(differ, "\n  "))
+	}
+}
+
+// ofDeploy are the differences that every deploy makes.
+var ofDeploy = []string{"code package", "owner", "user", "production token", "version of mf"}
 
 // ready uploads the code and makes the run, with what it takes over.
 func (r *resuming) ready(ctx context.Context, step string) (local.Report, error) {
