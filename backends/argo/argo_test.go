@@ -8,9 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/workflow/common"
 	"github.com/argoproj/argo-workflows/v3/workflow/validate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/mf-run/mf/backends"
@@ -81,6 +84,27 @@ func check(files []backends.File) error {
 		}
 		if err := validate.ValidateCronWorkflow(context.Background(), all, noClusterTemplates{}, &c, nil); err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		if err := checkHeldBack(&common.ConvertCronWorkflowToWorkflowWithProperties(&c, "r", time.Time{}).ObjectMeta, t); err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// checkHeldBack holds the metadata with which a run is made against those that the controller gives it from the template.
+// It never does so to a run that it holds back at first, because too many others are under way.
+func checkHeldBack(made *metav1.ObjectMeta, t *wfv1.WorkflowTemplate) error {
+	for name, want := range t.Spec.WorkflowMetadata.Labels {
+		if made.Labels[name] != want {
+			return fmt.Errorf("a run that is held back has no label %s=%s", name, want)
+		}
+	}
+	for name, want := range t.Spec.WorkflowMetadata.Annotations {
+		// The run's name is not known to who makes it, and what code it runs is the template's matter.
+		unknown := name == "metaflow/run_id" || name == "mf.run/code-package"
+		if got, given := made.Annotations[name]; got != want && !unknown || given && unknown {
+			return fmt.Errorf("a run that is held back has the annotation %s=%q, not %q", name, got, want)
 		}
 	}
 	return nil

@@ -257,6 +257,7 @@ func (e *emitter) cronWorkflow() *wfv1.CronWorkflow {
 			// What is kept of finished runs is a matter of ttlStrategy, not of their number.
 			SuccessfulJobsHistoryLimit: ptr(int32(historyLimit)),
 			FailedJobsHistoryLimit:     ptr(int32(historyLimit)),
+			WorkflowMetadata:           e.startedMetadata(),
 			WorkflowSpec: wfv1.WorkflowSpec{
 				WorkflowTemplateRef: &wfv1.WorkflowTemplateRef{Name: e.name},
 			},

@@ -5,6 +5,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/mf-run/mf/backends"
@@ -105,6 +106,15 @@ func (e *emitter) runMetadata() *wfv1.WorkflowMetadata {
 		annotations["metaflow/run_id"] = runID
 	}
 	return &wfv1.WorkflowMetadata{Labels: e.ownLabels(), Annotations: annotations}
+}
+
+// startedMetadata is what a schedule and a sensor give the runs that they start. The controller gives a run that of the
+// template only when it takes it up, and never to one that it held back before, because too many others were under way. Which
+// code runs is for the template alone to say.
+func (e *emitter) startedMetadata() *metav1.ObjectMeta {
+	annotations := e.ownAnnotations()
+	delete(annotations, annotationPackage)
+	return &metav1.ObjectMeta{Labels: e.ownLabels(), Annotations: annotations}
 }
 
 // runEnvironment tells every container which run this is on Argo, under Metaflow's names, and which events started it.

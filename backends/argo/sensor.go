@@ -187,10 +187,9 @@ func (e *emitter) startedRun() map[string]any {
 	}
 	// Texts always have a JSON form.
 	triggered, _ := json.Marshal(events)
-	metadata := map[string]any{
-		"generateName": e.name + "-",
-		"annotations":  map[string]any{"metaflow/triggered_by": string(triggered)},
-	}
+	own := e.startedMetadata()
+	own.Annotations["metaflow/triggered_by"] = string(triggered)
+	metadata := map[string]any{"generateName": e.name + "-", "labels": own.Labels, "annotations": own.Annotations}
 	if e.namespace != "" {
 		metadata["namespace"] = e.namespace
 	}

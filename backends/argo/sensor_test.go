@@ -46,6 +46,9 @@ func checkSensor(data []byte, t *wfv1.WorkflowTemplate) error {
 	if w.GenerateName != t.Name+"-" || w.Spec.WorkflowTemplateRef == nil || w.Spec.WorkflowTemplateRef.Name != t.Name {
 		return fmt.Errorf("it starts %+v", w)
 	}
+	if err := checkHeldBack(&w.ObjectMeta, t); err != nil {
+		return err
+	}
 	for _, p := range w.Spec.Arguments.Parameters {
 		declared := t.Spec.Arguments.GetParameterByName(p.Name)
 		if declared == nil {

@@ -148,7 +148,10 @@ func TestCompare(t *testing.T) {
 		"pack":         {template, []string{`"{{item}}"`, `"{{item}}*50"`, "parameters.splits", "parameters.packs"}, "change fit_all|foreach|splits of start -> packs of start\nadd fit_all|pack| -> 50"},
 		"command line": {template, []string{"--step, start, --path", "--step, start, --pack, '5', --path"}, "change start|command line|[run, --flow, Train, --run, r, --step, start, --path, , --attempt, 0] -> [run, --flow, Train, --run, r, --step, start, --pack, 5, --path, , --attempt, 0]"},
 		"no word":      {template, []string{"  parallelism: 100", "  parallelism: 100\n  dnsPolicy: Default\n  dnsConfig: {nameservers: [10.0.0.1]}"}, "add |spec.dnsConfig.nameservers| -> [10.0.0.1]\nadd |spec.dnsPolicy| -> Default"},
-		"schedule":     {cron, []string{"0 6", "30 7", "Europe/Helsinki", "UTC"}, "change |schedule|0 6 * * * -> 30 7 * * *\nchange |time zone|Europe/Helsinki -> UTC"},
+		"labels of runs": {cron, []string{"timezone: Europe/Helsinki", "timezone: Europe/Helsinki\n  workflowMetadata: {labels: {mf.run/flow: Train}, annotations: {mf.run/owner: ann}}"},
+			"add |annotation mf.run/owner of runs| -> ann\nadd |label mf.run/flow of runs| -> Train"},
+		"labels of runs, too": {cron, []string{"timezone: Europe/Helsinki", "timezone: UTC\n  workflowMetadata: {labels: {mf.run/flow: Train}}"}, "change |time zone|Europe/Helsinki -> UTC"},
+		"schedule":            {cron, []string{"0 6", "30 7", "Europe/Helsinki", "UTC"}, "change |schedule|0 6 * * * -> 30 7 * * *\nchange |time zone|Europe/Helsinki -> UTC"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := template

@@ -147,6 +147,8 @@ var otherRules = []rule{
 	at("suspend", "suspended"),
 	at("startingDeadlineSeconds", "a run may start late by").as(seconds),
 	at("concurrencyPolicy", "while a run is under way"),
+	at("workflowMetadata labels *", "label %s of runs").following(followsFlow),
+	at("workflowMetadata annotations *", "annotation %s of runs").following(followsFlow),
 	at("dependencies *", "trigger %s"),
 	at("triggers", "what a trigger starts"),
 	at("workflowSpec", "what a schedule starts"),
