@@ -160,17 +160,18 @@ func (a *attempt) converse(ctx context.Context) (worker.Exit, *ending, error) {
 		stop()
 		return worker.Exit{}, nil, err
 	}
-	if err := p.Conn.Send(a.job(), nil); err != nil {
-		exit := p.Wait()
-		stop()
-		return exit, nil, nil
+	var end *ending
+	if p.Conn.Send(a.job(), nil) == nil {
+		end, err = s.serve(context.WithoutCancel(ctx))
 	}
-	end, err := s.serve(context.WithoutCancel(ctx))
 	if err != nil {
 		p.Kill()
 	}
 	exit := p.Wait()
 	stop()
+	if end == nil {
+		p.Terminate() // what the process had started, and cannot end any more
+	}
 	return exit, end, err
 }
 
@@ -216,7 +217,7 @@ func (s *session) serve(ctx context.Context) (*ending, error) {
 func (s *session) answerAll(ctx context.Context) (*ending, error) {
 	for {
 		msg, err := s.conn.Recv()
-		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		if wentAway(err) {
 			return nil, nil
 		}
 		if err != nil {
@@ -229,10 +230,17 @@ func (s *session) answerAll(ctx context.Context) (*ending, error) {
 			}
 			return end, nil
 		}
-		if err := s.handle(ctx, msg); err != nil {
+		if err := s.handle(ctx, msg); wentAway(err) {
+			return nil, nil // before it had the answer
+		} else if err != nil {
 			return nil, err
 		}
 	}
+}
+
+// wentAway reports whether an error of the task socket means that the process has ended.
+func wentAway(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // request holds the fields of all of the process's messages but the last.

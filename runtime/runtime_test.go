@@ -1,11 +1,46 @@
 package runtime
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/mf-run/mf/ir"
+	"github.com/mf-run/mf/runtime/worker"
 )
+
+// socket gives back what is written to it, until it breaks.
+type socket struct {
+	bytes.Buffer
+	broken error
+}
+
+func (s *socket) Write(b []byte) (int, error) {
+	if s.broken != nil {
+		return 0, s.broken
+	}
+	return s.Buffer.Write(b)
+}
+
+func (*socket) Close() error { return nil }
+
+// TestUnanswered: that a process went away before it had its answer is its end, and no fault of the machine's.
+func TestUnanswered(t *testing.T) {
+	wire := &socket{}
+	conn := worker.NewConn(wire)
+	if err := conn.Send(map[string]any{"op": "get", "name": "x", "digest": "d"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	wire.broken = fmt.Errorf("write: %w", syscall.EPIPE)
+	r := &Run{}
+	r.blobs.add("d", []byte("x"))
+	s := &session{run: r, conn: conn, ahead: ahead{run: r}}
+	if end, err := s.serve(t.Context()); end != nil || err != nil {
+		t.Errorf("%v, %v", end, err)
+	}
+}
 
 func TestTaskID(t *testing.T) {
 	for want, at := range map[string]struct {

@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -302,5 +304,56 @@ func TestFlowEndsItsProcess(t *testing.T) {
 			t.Errorf("%s stands at %+v", step, state)
 		}
 		s.run(0, step, "", 1)
+	}
+}
+
+const forkingFlow = `
+from metaflow import FlowSpec, step
+import os, signal, time
+
+def told(number, frame):
+    open(os.environ["TOLD"], "w").close()
+
+class Forking(FlowSpec):
+    @step
+    def start(self):
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGTERM, told)
+            time.sleep(90)
+            os._exit(0)
+        print(child, flush=True)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    Forking()
+`
+
+// TestForkedChild has the step's process die while a child that it forked lives: the step ends with it, and the child is
+// told to, but not waited for.
+func TestForkedChild(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", forkingFlow)
+	told := filepath.Join(t.TempDir(), "told")
+	begin := time.Now()
+	text := s.run(exitFailed, "start", "", 0, "TOLD="+told).stderr.String()
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	if !strings.Contains(text, "killed by signal 9") {
+		t.Errorf("it does not say what happened: %s", text)
+	}
+	child, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(s.log("start", "t", 0), "\n", 2)[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the child was told to end", func() bool { _, err := os.Stat(told); return err == nil })
+	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
+		t.Errorf("the child, which did not heed it: %v", err)
 	}
 }

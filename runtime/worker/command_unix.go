@@ -10,5 +10,6 @@ import (
 // StartCommand starts cmd as the leader of a process group of its own.
 func StartCommand(cmd *exec.Cmd) (*Process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return start(cmd)
+	p := &Process{exit: make(chan struct{})}
+	return p, p.start(cmd)
 }

@@ -92,6 +92,8 @@ type Process struct {
 	Pid  int
 	exit chan struct{}
 	end  Exit
+	// hangUp ends the process's side of the task socket; nil where there is none.
+	hangUp func()
 }
 
 // Done is closed when the process has ended.
@@ -103,17 +105,22 @@ func (p *Process) Wait() Exit {
 	return p.end
 }
 
+// finish says how the process ended. What it has sent can still be received, and then the end of it: children that it
+// forked have the socket too, and may live longer.
 func (p *Process) finish(e Exit) {
+	if p.hangUp != nil {
+		p.hangUp()
+	}
 	p.end = e
 	close(p.exit)
 }
 
-// start starts cmd and watches for its end. The caller sets Conn where there is one.
-func start(cmd *exec.Cmd) (*Process, error) {
+// start starts cmd as the process and watches for its end.
+func (p *Process) start(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	p := &Process{Pid: cmd.Process.Pid, exit: make(chan struct{})}
+	p.Pid = cmd.Process.Pid
 	go func() { p.finish(WaitExit(cmd)) }()
-	return p, nil
+	return nil
 }

@@ -204,22 +204,40 @@ func (z *Zygote) cause(err error) error {
 	return err
 }
 
+// connected returns a process that is yet to start, and the end of the task socket that it is to be given. That stays open
+// here until the process has ended.
+func connected() (*Process, *os.File, error) {
+	sock, peer, err := socketPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &Process{Conn: NewConn(sock), exit: make(chan struct{})}
+	p.hangUp = func() {
+		_ = unix.Shutdown(int(peer.Fd()), unix.SHUT_RDWR)
+		peer.Close()
+	}
+	return p, peer, nil
+}
+
+// discard lets go of a process that has not started.
+func (p *Process) discard() {
+	p.hangUp()
+	p.Conn.Close()
+}
+
 // Fork starts a child. It takes over stdout and stderr and closes them.
 func (z *Zygote) Fork(stdout, stderr *os.File) (*Process, error) {
 	defer stdout.Close()
 	defer stderr.Close()
-	sock, peer, err := socketPair()
+	p, peer, err := connected()
 	if err != nil {
 		return nil, err
 	}
-	defer peer.Close()
-
 	answer := make(chan Message, 1)
-	p := &Process{Conn: NewConn(sock), exit: make(chan struct{})}
 	z.mu.Lock()
 	if z.dead != nil {
 		z.mu.Unlock()
-		sock.Close()
+		p.discard()
 		return nil, z.dead
 	}
 	z.nextID++
@@ -241,7 +259,7 @@ func (z *Zygote) Fork(stdout, stderr *os.File) (*Process, error) {
 		delete(z.waiting, id)
 		delete(z.running, id)
 		z.mu.Unlock()
-		sock.Close()
+		p.discard()
 		return nil, z.cause(fmt.Errorf("asking for a step process: %w", err))
 	}
 	select {
@@ -255,7 +273,7 @@ func (z *Zygote) Fork(stdout, stderr *os.File) (*Process, error) {
 		p.Pid = forked.Pid
 		return p, nil
 	case <-z.gone:
-		sock.Close()
+		p.Conn.Close()
 		return nil, z.cause(nil)
 	}
 }
@@ -276,23 +294,20 @@ func (z *Zygote) Close() error {
 func Spawn(opt Options, stdout, stderr *os.File) (*Process, error) {
 	defer stdout.Close()
 	defer stderr.Close()
-	sock, peer, err := socketPair()
+	p, peer, err := connected()
 	if err != nil {
 		return nil, err
 	}
-	defer peer.Close()
 	cmd := exec.Command(opt.Interpreter, opt.script(), "--task", opt.target())
 	cmd.Dir = opt.Dir
 	cmd.Env = opt.environment()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.ExtraFiles = []*os.File{peer}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p, err := start(cmd)
-	if err != nil {
-		sock.Close()
+	if err := p.start(cmd); err != nil {
+		p.discard()
 		return nil, fmt.Errorf("starting %s: %w", opt.Interpreter, err)
 	}
-	p.Conn = NewConn(sock)
 	return p, nil
 }
 
