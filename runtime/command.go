@@ -75,13 +75,13 @@ func (c *command) perform(ctx context.Context) error {
 	if err := c.begun(); err != nil {
 		return err
 	}
-	exit, err := c.execute(ctx, cmd)
+	exit, overdue, err := c.execute(ctx, cmd)
 	if err != nil {
 		return err
 	}
 	c.usage = exit
-	if exit.Signal != 0 || exit.Code != 0 || exit.Err != nil {
-		c.commandFailed(ctx, exit)
+	if overdue || exit.Signal != 0 || exit.Code != 0 || exit.Err != nil {
+		c.commandFailed(ctx, exit, overdue)
 		return c.readOutputs(context.WithoutCancel(ctx))
 	}
 	if err := c.readOutputs(ctx); err != nil {
@@ -93,13 +93,13 @@ func (c *command) perform(ctx context.Context) error {
 	return c.decide(ctx, available)
 }
 
-func (c *command) commandFailed(ctx context.Context, exit worker.Exit) {
+// commandFailed makes a failure of how the command ended; overdue is watch's.
+func (c *command) commandFailed(ctx context.Context, exit worker.Exit, overdue bool) {
 	f := &Failure{Type: "mf.CommandFailed", Message: "the command " + exit.String(), Signal: exit.Signal,
 		Crashed: exit.Signal != 0 || exit.Err != nil}
-	limit := c.task.Step.Timeout()
-	if exit.Signal != 0 && ctx.Err() == nil && limit > 0 && c.run.Now().Sub(c.started) >= limit {
+	if overdue {
 		f.Timeout, f.Crashed, f.Signal = true, false, 0
-		f.Message = fmt.Sprintf("the command ran longer than its timeout of %s", limit)
+		f.Message = fmt.Sprintf("the command ran longer than its timeout of %s", c.task.Step.Timeout())
 	} else if f.Crashed && toldToStop(ctx, exit) {
 		f.Message = "the task was told to stop, and the command ended"
 	}
@@ -241,11 +241,11 @@ func expandArgs(args []string, vars map[string]string) ([]string, error) {
 	return out, nil
 }
 
-// execute runs the process to its end.
-func (c *command) execute(ctx context.Context, cmd *exec.Cmd) (worker.Exit, error) {
+// execute runs the process to its end; overdue is watch's.
+func (c *command) execute(ctx context.Context, cmd *exec.Cmd) (exit worker.Exit, overdue bool, err error) {
 	pipes, stdout, stderr, err := c.openPipes()
 	if err != nil {
-		return worker.Exit{}, err
+		return exit, false, err
 	}
 	defer pipes.drain()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -253,13 +253,12 @@ func (c *command) execute(ctx context.Context, cmd *exec.Cmd) (worker.Exit, erro
 	stdout.Close()
 	stderr.Close()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
-		return worker.Exit{}, userErrorf("cannot run %q: no such program in PATH", cmd.Args[0])
+		return exit, false, userErrorf("cannot run %q: no such program in PATH", cmd.Args[0])
 	}
 	if err != nil {
-		return worker.Exit{}, userErrorf("cannot run %q: %v", cmd.Args[0], err)
+		return exit, false, userErrorf("cannot run %q: %v", cmd.Args[0], err)
 	}
 	stop := c.watch(ctx, p, c.task.Step.Timeout())
-	exit := p.Wait()
-	stop()
-	return exit, nil
+	exit = p.Wait()
+	return exit, stop(), nil
 }

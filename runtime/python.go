@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -65,7 +66,7 @@ type ending struct {
 }
 
 func (a *attempt) runPython(ctx context.Context) error {
-	exit, end, err := a.converse(ctx)
+	exit, end, overdue, err := a.converse(ctx)
 	a.usage = exit
 	var start *StartError
 	switch {
@@ -80,7 +81,7 @@ func (a *attempt) runPython(ctx context.Context) error {
 			Traceback: end.Exception.Traceback, Timeout: end.Exception.Timeout}
 		a.note("%s", strings.TrimRight(end.Exception.Traceback, "\n"))
 	default:
-		a.crashed(ctx, exit)
+		a.crashed(ctx, exit, overdue)
 	}
 	if a.failure != nil && ctx.Err() != nil {
 		a.failure.Stopped = true
@@ -100,16 +101,16 @@ func (e *ending) taken(step *ir.Step) *Taken {
 	return t
 }
 
-// crashed makes a failure of a process that ended without a word.
-func (a *attempt) crashed(ctx context.Context, exit worker.Exit) {
+// crashed makes a failure of a process that ended without a word; overdue is watch's.
+func (a *attempt) crashed(ctx context.Context, exit worker.Exit, overdue bool) {
 	a.failure = &Failure{Message: "the step's process " + exit.String(), Crashed: true, Signal: exit.Signal}
-	limit := a.task.Step.Timeout()
 	switch {
+	case overdue:
+		// It did not heed the time limit itself, so that it was ended from here.
+		a.failure = &Failure{Timeout: true,
+			Message: fmt.Sprintf("the step ran longer than its timeout of %s and did not stop by itself", a.task.Step.Timeout())}
 	case toldToStop(ctx, exit):
 		a.failure.Message = "the task was told to stop, and the step's process ended"
-	case exit.Signal != 0 && limit > 0 && ctx.Err() == nil && a.run.Now().Sub(a.started) >= limit:
-		// It did not heed the time limit itself, so that it was ended from here.
-		a.failure = &Failure{Message: fmt.Sprintf("the step ran longer than its timeout of %s and did not stop by itself", limit), Timeout: true}
 	case exit.Signal == 9:
 		a.failure.Message += "; the system does this when memory runs out"
 	case exit.Signal == 0 && exit.Err == nil:
@@ -135,16 +136,16 @@ func toldToStop(ctx context.Context, exit worker.Exit) bool {
 // stopPause is how much earlier than this program the step's process may hear that the task is to stop.
 const stopPause = 300 * time.Millisecond
 
-// converse starts the process, serves it until its last message and waits for its end.
-func (a *attempt) converse(ctx context.Context) (worker.Exit, *ending, error) {
+// converse starts the process, serves it until its last message and waits for its end. overdue is watch's.
+func (a *attempt) converse(ctx context.Context) (exit worker.Exit, end *ending, overdue bool, err error) {
 	pipes, stdout, stderr, err := a.openPipes()
 	if err != nil {
-		return worker.Exit{}, nil, err
+		return exit, nil, false, err
 	}
 	defer pipes.drain()
 	p, err := a.run.Python.Launch(stdout, stderr)
 	if err != nil {
-		return worker.Exit{}, nil, err
+		return exit, nil, false, err
 	}
 	defer p.Conn.Close()
 	var limit time.Duration
@@ -158,26 +159,27 @@ func (a *attempt) converse(ctx context.Context) (worker.Exit, *ending, error) {
 		p.Kill()
 		p.Wait()
 		stop()
-		return worker.Exit{}, nil, err
+		return exit, nil, false, err
 	}
-	var end *ending
 	if p.Conn.Send(a.job(), nil) == nil {
 		end, err = s.serve(context.WithoutCancel(ctx))
 	}
 	if err != nil {
 		p.Kill()
 	}
-	exit := p.Wait()
-	stop()
+	exit = p.Wait()
+	overdue = stop()
 	if end == nil {
 		p.Terminate() // what the process had started, and cannot end any more
 	}
-	return exit, end, err
+	return exit, end, overdue, err
 }
 
-// watch stops the process when ctx is cancelled or the limit, if any, has passed: politely, then not.
-func (a *attempt) watch(ctx context.Context, p *worker.Process, limit time.Duration) (stop func()) {
+// watch stops the process when ctx is cancelled or the limit, if any, has passed: politely, then not. stop ends the watch and
+// reports whether it was the limit: how the process took that, its exit code does not tell.
+func (a *attempt) watch(ctx context.Context, p *worker.Process, limit time.Duration) (stop func() (overdue bool)) {
 	finished := make(chan struct{})
+	var late atomic.Bool
 	var overdue <-chan time.Time
 	if limit > 0 {
 		overdue = time.After(limit)
@@ -189,6 +191,12 @@ func (a *attempt) watch(ctx context.Context, p *worker.Process, limit time.Durat
 		case <-p.Done():
 			return
 		case <-overdue:
+			select {
+			case <-p.Done(): // at the same moment
+				return
+			default:
+				late.Store(true)
+			}
 		case <-ctx.Done():
 		}
 		p.Terminate()
@@ -201,7 +209,10 @@ func (a *attempt) watch(ctx context.Context, p *worker.Process, limit time.Durat
 			p.Kill()
 		}
 	}()
-	return func() { close(finished) }
+	return func() bool {
+		close(finished)
+		return late.Load()
+	}
 }
 
 // serve answers the process until its last message, and waits until all is stored. It returns nil, nil when the process

@@ -346,6 +346,32 @@ steps:
 	}
 }
 
+// TestTimeoutTakenWell has commands end well, or with a code of their own, when they are told that their time is up.
+func TestTimeoutTakenWell(t *testing.T) {
+	for _, code := range []string{"0", "3"} {
+		b := newBed(t)
+		r := b.run(t.Context(), b.flow(`
+flow: Late
+steps:
+  start:
+    run: |
+      trap 'echo 2 > $MF_OUTPUTS/n.json; exit `+code+`' TERM
+      echo 1 > $MF_OUTPUTS/n.json
+      for i in $(seq 600); do sleep 0.1; done
+    timeout: 1s
+    outputs: [n]
+    next: end
+  end: {run: ":"}
+`), local.Options{})
+		if r.status != metadata.Failed || len(r.Failed) != 1 || !r.Failed[0].Failure.Timeout {
+			t.Fatalf("exit code %s: %+v", code, r)
+		}
+		if got := r.Failed[0].Failure.Summary(); got != "the command ran longer than its timeout of 1s" {
+			t.Errorf("exit code %s: it says %q", code, got)
+		}
+	}
+}
+
 func TestTwoRunsAtOnce(t *testing.T) {
 	b := newBed(t)
 	flow := b.flow(fan)
