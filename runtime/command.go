@@ -82,10 +82,18 @@ func (c *command) perform(ctx context.Context) error {
 	c.usage = exit
 	if overdue || exit.Signal != 0 || exit.Code != 0 || exit.Err != nil {
 		c.commandFailed(ctx, exit, overdue)
-		return c.readOutputs(context.WithoutCancel(ctx))
-	}
-	if err := c.readOutputs(ctx); err != nil {
+		faults, err := c.readOutputs(context.WithoutCancel(ctx))
+		for _, fault := range faults {
+			c.note("%s", fault.msg) // half written; why is known
+		}
 		return err
+	}
+	faults, err := c.readOutputs(ctx)
+	if err != nil {
+		return err
+	}
+	if len(faults) > 0 {
+		return faults[0]
 	}
 	if err := c.declaredOutputs(); err != nil {
 		return err

@@ -13,58 +13,59 @@ import (
 	"github.com/mf-run/mf/ir"
 )
 
-// readOutputs stores every file below $MF_OUTPUTS as an artifact.
-func (c *command) readOutputs(ctx context.Context) error {
+// readOutputs stores every file below $MF_OUTPUTS as an artifact. The faults are those of files that cannot be one.
+func (c *command) readOutputs(ctx context.Context) (faults []*userError, err error) {
 	entries, err := os.ReadDir(c.outputs())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, e := range entries {
-		name, err := c.readOutput(ctx, e)
-		if err != nil {
-			return err
-		}
-		if !validName(name) {
-			return userErrorf("the output file %q is not a name for an artifact (letters, digits and _, not starting with a "+
-				"digit or _; optionally .json or .txt)", e.Name())
+		err := c.readOutput(ctx, e)
+		var fault *userError
+		switch {
+		case errors.As(err, &fault):
+			faults = append(faults, fault)
+		case err != nil:
+			return nil, err
 		}
 	}
-	return nil
+	return faults, nil
 }
 
-func (c *command) readOutput(ctx context.Context, e os.DirEntry) (string, error) {
+func (c *command) readOutput(ctx context.Context, e os.DirEntry) error {
 	path := filepath.Join(c.outputs(), e.Name())
 	if !e.Type().IsRegular() {
-		return "", userErrorf("the output %q is not a regular file", e.Name())
+		return userErrorf("the output %q is not a regular file", e.Name())
 	}
 	base := e.Name()
 	name, isJSON := strings.CutSuffix(base, ".json")
 	name, isText := strings.CutSuffix(name, ".txt")
 	if !validName(name) {
-		return name, nil
+		return userErrorf("the output file %q is not a name for an artifact (letters, digits and _, not starting with a "+
+			"digit or _; optionally .json or .txt)", base)
 	}
 	if c.run.Flow.Parameter(name) != nil {
-		return name, userErrorf("the output %q has the name of a parameter, which a step may not change", base)
+		return userErrorf("the output %q has the name of a parameter, which a step may not change", base)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return name, err
+		return err
 	}
 	var value any = data
 	switch {
 	case isJSON:
 		if value, err = pickle.FromJSON(bytes.TrimSpace(data)); err != nil {
-			return name, userErrorf("the output file %s is not valid JSON: %v", base, err)
+			return userErrorf("the output file %s is not valid JSON: %v", base, err)
 		}
 	case isText:
 		value = string(data)
 	}
 	art, err := c.run.saveValue(ctx, value, pickle.TypeName(value))
 	if err != nil {
-		return name, userErrorf("the output file %s cannot be stored: %v", base, err)
+		return userErrorf("the output file %s cannot be stored: %v", base, err)
 	}
 	c.put(name, art)
-	return name, nil
+	return nil
 }
 
 func validName(name string) bool {

@@ -372,6 +372,46 @@ steps:
 	}
 }
 
+// TestKilledWhileItWrites: what a command leaves half written does not hide why it failed, nor what it had finished.
+func TestKilledWhileItWrites(t *testing.T) {
+	b := newBed(t)
+	r := b.run(t.Context(), b.flow(`
+flow: Part
+steps:
+  start:
+    run: |
+      printf '{"rows": [1, 2' > $MF_OUTPUTS/cut.json
+      mkdir $MF_OUTPUTS/folder
+      echo 7 > $MF_OUTPUTS/whole.json
+      kill -9 $$
+    next: end
+  end: {run: ":"}
+`), local.Options{})
+	if r.status != metadata.Failed || len(r.Failed) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if f := r.Failed[0].Failure; !f.Crashed || f.Signal != 9 || f.Summary() != "the command was killed by signal 9 (SIGKILL)" {
+		t.Errorf("the failure is %+v", f)
+	}
+	ref := r.Failed[0].Task.Ref
+	record, _, err := b.store.Latest(t.Context(), ref)
+	if err != nil || record.Artifacts["whole"].Digest == "" || record.Artifacts["cut"].Digest != "" {
+		t.Errorf("it has stored %v, %v", record.Artifacts, err)
+	}
+	var log strings.Builder
+	for l, err := range b.store.ReadLog(t.Context(), ref, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.WriteString(l.Text + "\n")
+	}
+	for _, want := range []string{"killed by signal 9", "cut.json is not valid JSON", `"folder" is not a regular file`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q: %s", want, &log)
+		}
+	}
+}
+
 func TestTwoRunsAtOnce(t *testing.T) {
 	b := newBed(t)
 	flow := b.flow(fan)
