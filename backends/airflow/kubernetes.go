@@ -82,6 +82,9 @@ func (e *emitter) tolerations(d *ir.Decorator, where string, v any) list {
 		rest := maps.Clone(fields)
 		toleration := call{function: "k8s.V1Toleration"}
 		for _, field := range tolerationFields {
+			if field.name != field.python && fields[field.name] != nil && fields[field.python] != nil {
+				e.errorf(d.Span, "bad-attribute", "%s: %s and %s are the same; give one of them", where, field.python, field.name)
+			}
 			for _, name := range slices.Compact([]string{field.name, field.python}) {
 				if value := fields[name]; value != nil {
 					toleration.arguments = append(toleration.arguments, entry{field.python, value})

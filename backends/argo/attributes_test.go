@@ -1,8 +1,10 @@
 package argo_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,6 +46,48 @@ func TestKubernetes(t *testing.T) {
 		})
 		if len(files) > 0 || !list.HasErrors() {
 			t.Errorf("@kubernetes(%s=%v) is taken: %v", attribute, bad, list)
+		}
+	}
+}
+
+// TestSpellings: the fields of security_context and tolerations go by Metaflow's names and by those of manifests.
+func TestSpellings(t *testing.T) {
+	emit := func(context, toleration map[string]any) ([]backends.File, diag.List) {
+		return emitted(t, "made-linear", func(f *ir.Flow, _ *backends.Options) {
+			f.Steps[0].Decorators = []ir.Decorator{{Name: "kubernetes", Attributes: ir.Attributes{
+				"security_context": context, "tolerations": []any{toleration}}}}
+		})
+	}
+	metaflow, list := emit(map[string]any{
+		"privileged": false, "allow_privilege_escalation": true, "run_as_user": int64(1000), "run_as_group": int64(2000), "run_as_non_root": true,
+		"read_only_root_filesystem": true, "seccomp_profile": map[string]any{"type": "Localhost", "localhost_profile": "p.json"},
+		"capabilities": map[string]any{"add": []any{"NET_ADMIN"}},
+	}, map[string]any{"key": "gpu", "operator": "Exists", "toleration_seconds": int64(30)})
+	if err := check(metaflow); err != nil {
+		t.Fatal(err, list)
+	}
+	manifests, list := emit(map[string]any{
+		"privileged": false, "allowPrivilegeEscalation": true, "runAsUser": int64(1000), "runAsGroup": int64(2000), "runAsNonRoot": true,
+		"readOnlyRootFilesystem": true, "seccompProfile": map[string]any{"type": "Localhost", "localhostProfile": "p.json"},
+		"capabilities": map[string]any{"add": []any{"NET_ADMIN"}},
+	}, map[string]any{"key": "gpu", "operator": "Exists", "tolerationSeconds": int64(30)})
+	if err := check(manifests); err != nil {
+		t.Fatal(err, list)
+	}
+	if !slices.EqualFunc(metaflow, manifests, func(a, b backends.File) bool { return bytes.Equal(a.Data, b.Data) }) {
+		t.Error("the one spelling means something else than the other")
+	}
+	for _, want := range []string{"allowPrivilegeEscalation: true", "runAsUser: 1000", "runAsGroup: 2000", "runAsNonRoot: true", "tolerationSeconds: 30"} {
+		if !bytes.Contains(metaflow[0].Data, []byte(want)) {
+			t.Errorf("there is no %s", want)
+		}
+	}
+	for name, both := range map[string][2]map[string]any{
+		"security_context": {{"run_as_user": int64(1), "runAsUser": int64(1)}, {"key": "gpu"}},
+		"tolerations":      {{}, {"toleration_seconds": int64(1), "tolerationSeconds": int64(2)}},
+	} {
+		if _, list := emit(both[0], both[1]); !list.HasErrors() || !strings.Contains(list.Error(), name) || !strings.Contains(list.Error(), " are the same") {
+			t.Errorf("%s with both: %v", name, list)
 		}
 	}
 }

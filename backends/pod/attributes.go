@@ -263,9 +263,15 @@ func (r *reader) names(span diag.Span, where string, v any) []string {
 	return nil
 }
 
-// decode reads a value of the same form as a Kubernetes manifest's; unknown fields are the user's mistake.
+// decode reads a value of the same form as a Kubernetes manifest's, whose fields may go by Metaflow's names; unknown fields
+// are the user's mistake.
 func (r *reader) decode(span diag.Span, where string, v, into any) {
 	if v == nil {
+		return
+	}
+	v, err := asManifest(v)
+	if err != nil {
+		r.errorf(span, "bad-attribute", "%s: %v", where, err)
 		return
 	}
 	text, err := json.Marshal(v)
@@ -277,6 +283,43 @@ func (r *reader) decode(span diag.Span, where string, v, into any) {
 	if err != nil {
 		r.errorf(span, "bad-attribute", "%s is not what Kubernetes takes: %s", where, strings.TrimPrefix(err.Error(), "json: "))
 	}
+}
+
+// asManifest gives all fields of a value the names that they have in a manifest: run_as_user is runAsUser there.
+func asManifest(v any) (any, error) {
+	switch v := v.(type) {
+	case map[string]any:
+		fields, given := make(map[string]any, len(v)), map[string]string{}
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			words := strings.Split(name, "_")
+			for i, w := range words[1:] {
+				if w != "" {
+					words[i+1] = strings.ToUpper(w[:1]) + w[1:]
+				}
+			}
+			field := strings.Join(words, "")
+			if other, twice := given[field]; twice {
+				return nil, fmt.Errorf("%s and %s are the same; give one of them", name, other)
+			}
+			given[field] = name
+			value, err := asManifest(v[name])
+			if err != nil {
+				return nil, err
+			}
+			fields[field] = value
+		}
+		return fields, nil
+	case []any:
+		list := make([]any, len(v))
+		for i, item := range v {
+			var err error
+			if list[i], err = asManifest(item); err != nil {
+				return nil, err
+			}
+		}
+		return list, nil
+	}
+	return v, nil
 }
 
 // Unique returns the names in their order, each once.
