@@ -2,6 +2,7 @@ package argo_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -128,6 +129,24 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Check(t, "testdata/settings.yaml", files[0].Data)
+}
+
+// TestRunsAreDeleted: each run that has ended goes after its time, also one that ended as Error, which to Argo is neither a
+// success nor a failure. Where one kind stays for ever, no time is left that would be for all.
+func TestRunsAreDeleted(t *testing.T) {
+	for settings, want := range map[[2]string]string{
+		{"60", "90"}: `{"secondsAfterCompletion":90,"secondsAfterSuccess":60,"secondsAfterFailure":90}`,
+		{"0", "90"}:  `{"secondsAfterFailure":90}`,
+		{"60", "0"}:  `{"secondsAfterSuccess":60}`,
+		{"0", "0"}:   "null",
+	} {
+		parsed := template(t, "made-linear", func(_ *ir.Flow, o *backends.Options) {
+			o.Settings = map[string]string{"argo.ttl-success": settings[0], "argo.ttl-failure": settings[1]}
+		})
+		if got, err := json.Marshal(parsed.Spec.TTLStrategy); err != nil || string(got) != want {
+			t.Errorf("%v: %s, %v", settings, got, err)
+		}
+	}
 }
 
 // TestRestricted: where tasks run as a user, Argo's own containers keep to the restricted standard, too.

@@ -179,6 +179,10 @@ func (e *emitter) lifetime(spec *wfv1.WorkflowSpec) {
 		return nil
 	}
 	strategy := wfv1.TTLStrategy{SecondsAfterSuccess: ttl(setTTLSuccess), SecondsAfterFailure: ttl(setTTLFailure)}
+	if strategy.SecondsAfterSuccess != nil {
+		// For runs that end as Error, which is another phase than Failed: the other two go before it where they fit.
+		strategy.SecondsAfterCompletion = strategy.SecondsAfterFailure
+	}
 	if strategy != (wfv1.TTLStrategy{}) {
 		spec.TTLStrategy = &strategy
 	}
