@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/mf-run/mf/datastore/pickle"
 	"github.com/mf-run/mf/ir"
@@ -130,23 +130,9 @@ func (c *command) prepare(ctx context.Context) (*exec.Cmd, error) {
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = c.run.Dir
-	env := slices.Clone(c.run.Environ)
-	add := c.stepEnv()
-	add["MF_INPUTS"], add["MF_OUTPUTS"], add["MF_TASK_DIR"] = c.inputs(), c.outputs(), c.dir
-	for name, value := range vars {
-		switch name {
-		case "item":
-			add["MF_ITEM"] = value
-		case "index":
-			add["MF_INDEX"] = value
-		default:
-			add[ir.EnvParameterPrefix+name] = value
-		}
+	if cmd.Env, err = c.environment(ctx, args, vars); err != nil {
+		return nil, err
 	}
-	for _, key := range slices.Sorted(maps.Keys(add)) {
-		env = append(env, key+"="+add[key])
-	}
-	cmd.Env = env
 	lookUp(cmd)
 	return cmd, nil
 }
@@ -262,6 +248,10 @@ func (c *command) execute(ctx context.Context, cmd *exec.Cmd) (exit worker.Exit,
 	stderr.Close()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 		return exit, false, userErrorf("cannot run %q: no such program in PATH", cmd.Args[0])
+	}
+	if errors.Is(err, syscall.E2BIG) {
+		return exit, false, userErrorf("cannot run %q: its arguments and environment are larger than the system allows; read large "+
+			"values from the files in $MF_INPUTS", cmd.Args[0])
 	}
 	if err != nil {
 		return exit, false, userErrorf("cannot run %q: %v", cmd.Args[0], err)

@@ -63,11 +63,18 @@ type result struct {
 
 func (b *bed) run(ctx context.Context, flow *ir.Flow, opt local.Options, env ...string) result {
 	b.t.Helper()
+	return b.runWith(ctx, flow, opt, func(*runtime.Run) {}, env...)
+}
+
+// runWith is run with something changed about the run.
+func (b *bed) runWith(ctx context.Context, flow *ir.Flow, opt local.Options, change func(*runtime.Run), env ...string) result {
+	b.t.Helper()
 	r := &runtime.Run{
 		Flow: flow, Graph: ir.NewGraph(flow), Store: b.store, User: "tester", TempDir: b.t.TempDir(), Dir: b.dir,
 		Environ: append(os.Environ(), append(env, "DIR="+b.dir)...), Now: time.Now, Grace: 300 * time.Millisecond,
 		Rows: metadata.Env{User: "tester", DsType: "local", DsRoot: b.store.Backend().Root()},
 	}
+	change(r)
 	s := &local.Session{Run: r, Recorder: b.meta, Options: opt}
 	report, err := s.Execute(ctx)
 	res := result{Report: report, id: r.ID, err: err}
