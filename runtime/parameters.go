@@ -222,7 +222,7 @@ func (r *Run) initPython(ctx context.Context, given map[string]string) (map[stri
 		return nil, err
 	}
 	defer pipes.drain()
-	p, err := r.Python.Launch(stdout, stderr)
+	p, err := r.launch(ctx, stdout, stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -244,6 +244,9 @@ func (r *Run) initPython(ctx context.Context, given map[string]string) (map[stri
 		}
 	}
 	exit := p.Wait()
+	if end == nil && ctx.Err() != nil {
+		return nil, &StartError{Message: "the task was told to stop while the parameters were being made", Err: ctx.Err()}
+	}
 	if end == nil {
 		return nil, fmt.Errorf("the Python process that makes the parameters %s", exit)
 	}

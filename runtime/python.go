@@ -143,7 +143,7 @@ func (a *attempt) converse(ctx context.Context) (exit worker.Exit, end *ending, 
 		return exit, nil, false, err
 	}
 	defer pipes.drain()
-	p, err := a.run.Python.Launch(stdout, stderr)
+	p, err := a.run.launch(ctx, stdout, stderr)
 	if err != nil {
 		return exit, nil, false, err
 	}

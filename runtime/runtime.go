@@ -20,9 +20,10 @@ import (
 	"github.com/mf-run/mf/runtime/worker"
 )
 
-// Launcher starts the process of one Python task. It takes over stdout and stderr.
+// Launcher starts the process of one Python task. It takes over stdout and stderr. The process may have to wait for the flow to
+// be loaded: ctx ends that, not the process.
 type Launcher interface {
-	Launch(stdout, stderr *osFile) (*worker.Process, error)
+	Launch(ctx context.Context, stdout, stderr *osFile) (*worker.Process, error)
 }
 
 // Sink takes metadata rows; it may write them later.
@@ -227,7 +228,11 @@ func (r *Run) warn(format string, args ...any) {
 // Execute runs one attempt. Cancelling ctx stops the process (politely, then not) and yields a Failure with Stopped set.
 func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 	a := &attempt{run: r, task: t, produced: map[string]datastore.Artifact{}, started: r.Now()}
-	a.begin(ctx)
+	beginning := ctx
+	if t.refused != nil {
+		beginning = context.WithoutCancel(ctx) // what there is to record may be that ctx was done
+	}
+	a.begin(beginning)
 	if err := r.recordStart(t, a.started); err != nil {
 		return Outcome{}, errors.Join(err, a.begun())
 	}
@@ -236,6 +241,7 @@ func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 	switch {
 	case t.refused != nil:
 		a.refuse(t.refused)
+		a.failure.Stopped = ctx.Err() != nil
 	case t.fallback():
 		a.failure = a.fallback()
 	case t.Gang != nil && t.Gang.apart:

@@ -1,8 +1,11 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"strings"
+
+	"github.com/mf-run/mf/runtime/worker"
 )
 
 // MetaflowVersion is the version of Metaflow that readers of our runs are told to assume: its formats are the ones we
@@ -10,16 +13,31 @@ import (
 const MetaflowVersion = "2.19.39"
 
 // StartError is what a Launcher returns where no process can run the step for a reason that lies with the flow or its
-// container: no interpreter, or code that ends it. It is the step's failure, not the machine's.
+// container, or since the task is to stop: no interpreter, code that ends it. It is the step's failure, not the machine's.
 type StartError struct {
 	// Message is one line.
 	Message string
 	// Output is what was printed about it; it may be empty.
 	Output string
+	// Err is what it goes back to, if that matters: that of a context.
+	Err error
 }
 
 // Error implements error.
 func (e *StartError) Error() string { return e.Message }
+
+// Unwrap returns Err.
+func (e *StartError) Unwrap() error { return e.Err }
+
+// launch starts a Python process. That ctx is done ahead of it is a *StartError.
+func (r *Run) launch(ctx context.Context, stdout, stderr *osFile) (*worker.Process, error) {
+	p, err := r.Python.Launch(ctx, stdout, stderr)
+	var start *StartError
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) && !errors.As(err, &start) {
+		err = &StartError{Message: "the task was told to stop before its process had started", Err: ctx.Err()}
+	}
+	return p, err
+}
 
 // notStarted makes a failure of the step of what kept its process from starting.
 func (a *attempt) notStarted(e *StartError) {

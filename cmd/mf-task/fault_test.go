@@ -307,6 +307,61 @@ func TestFlowEndsItsProcess(t *testing.T) {
 	}
 }
 
+const slowFlow = `
+from metaflow import FlowSpec, Parameter, step
+import os, time
+
+if os.environ.get("LOADING"):
+    print("loading", flush=True)
+    open(os.environ["LOADING"], "w").close()
+    time.sleep(90)
+
+class Slow(FlowSpec):
+    size = Parameter("size", default=1)
+
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    Slow()
+`
+
+// TestStopWhileLoading has tasks end on SIGTERM although the flow's file is still being imported, and put that on record.
+func TestStopWhileLoading(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", slowFlow)
+	db, service := serve(t)
+	s.env = append(s.env, ir.EnvServiceURL+"="+service.URL)
+	for _, step := range []string{"start", "end"} {
+		loading := filepath.Join(t.TempDir(), "loading")
+		task := s.start(step, "", 0, "LOADING="+loading)
+		eventually(t, "the flow is being loaded", func() bool { _, err := os.Stat(loading); return err == nil })
+		begin := time.Now()
+		task.signal()
+		if code := task.code(); code != 143 {
+			t.Errorf("%s: exit code %d, want 143\n%s", step, code, &task.stderr)
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("%s: it took %s to end", step, took)
+		}
+		if state := s.state(step, "t"); state.Status != "failed" || !strings.Contains(state.Failure, "told to stop") {
+			t.Errorf("%s stands at %+v", step, state)
+		}
+		if log := s.log(step, "t", 0); !strings.HasPrefix(log, "loading\n") || !strings.Contains(log, "told to stop while") {
+			t.Errorf("log of %s: %q", step, log)
+		}
+		run, err := db.Run(t.Context(), s.flow.Name, "prod-1")
+		if err != nil || run.Status != metadata.Interrupted {
+			t.Errorf("the run is %+v, %v", run, err)
+		}
+		s.run(0, step, "", 1)
+	}
+}
+
 const forkingFlow = `
 from metaflow import FlowSpec, step
 import os, signal, time

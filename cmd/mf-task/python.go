@@ -106,14 +106,14 @@ func (py *interpreter) ready() string {
 }
 
 // Launch implements runtime.Launcher.
-func (py *interpreter) Launch(stdout, stderr *os.File) (*worker.Process, error) {
+func (py *interpreter) Launch(ctx context.Context, stdout, stderr *os.File) (*worker.Process, error) {
 	<-py.started
 	if py.err != nil {
 		stdout.Close()
 		stderr.Close()
 		return nil, py.explain(py.err)
 	}
-	process, err := py.zygote.Fork(stdout, stderr)
+	process, err := py.zygote.Fork(ctx, stdout, stderr)
 	if err != nil {
 		return nil, py.explain(err)
 	}
@@ -122,12 +122,14 @@ func (py *interpreter) Launch(stdout, stderr *os.File) (*worker.Process, error) 
 
 // explain says why there is no process for the step.
 func (py *interpreter) explain(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, worker.ErrUnsupported) {
+	if errors.Is(err, worker.ErrUnsupported) {
 		return err
 	}
 	e := &runtime.StartError{Message: fmt.Sprintf("%s could not be started: %v", py.name, err), Output: py.output.String()}
 	var exit *exec.ExitError
 	switch {
+	case errors.Is(err, context.Canceled):
+		e.Message, e.Err = "the task was told to stop while the flow's code was being loaded", context.Canceled
 	case errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist):
 		e.Message = fmt.Sprintf("the container has no %s, which the flow's Python steps need; %s names another interpreter", py.name, envPython)
 	case errors.As(err, &exit) && exit.ExitCode() == tooOld:

@@ -141,11 +141,11 @@ func fileOf(w any) *os.File {
 }
 
 // Launch implements runtime.Launcher.
-func (s *session) Launch(stdout, stderr *os.File) (*worker.Process, error) {
+func (s *session) Launch(ctx context.Context, stdout, stderr *os.File) (*worker.Process, error) {
 	if s.flags.isolate {
 		return worker.Spawn(s.worker, stdout, stderr)
 	}
-	return s.zygote.Fork(stdout, stderr)
+	return s.zygote.Fork(ctx, stdout, stderr)
 }
 
 // findStore finds the datastore of this folder. It makes nothing.

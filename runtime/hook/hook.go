@@ -79,7 +79,7 @@ func (r *Runner) function(ctx context.Context, h ir.ExitHook) error {
 		stdout.Close()
 		return err
 	}
-	p, err := r.Python.Launch(stdout, stderr)
+	p, err := r.Python.Launch(ctx, stdout, stderr)
 	if err != nil {
 		return err
 	}

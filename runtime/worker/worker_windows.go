@@ -25,7 +25,9 @@ func (*Zygote) Describe(context.Context, DescribeRequest) (json.RawMessage, erro
 func (*Zygote) Load(context.Context, LoadRequest) (string, error) { return "", ErrUnsupported }
 
 // Fork returns ErrUnsupported.
-func (*Zygote) Fork(*os.File, *os.File) (*Process, error) { return nil, ErrUnsupported }
+func (*Zygote) Fork(context.Context, *os.File, *os.File) (*Process, error) {
+	return nil, ErrUnsupported
+}
 
 // Close does nothing.
 func (*Zygote) Close() error { return nil }

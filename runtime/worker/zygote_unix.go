@@ -38,6 +38,7 @@ type Zygote struct {
 	waiting map[string]chan Message // answers to fork, by id
 	running map[string]*Process
 	answers chan Message // answers to describe
+	forked  bool         // whether it has: the flow is loaded then
 	dead    error        // why the zygote is gone
 	gone    chan struct{}
 }
@@ -128,6 +129,7 @@ func (z *Zygote) dispatch(msg Message) {
 		z.mu.Lock()
 		answer := z.waiting[head.ID]
 		delete(z.waiting, head.ID)
+		z.forked = true
 		z.mu.Unlock()
 		if answer != nil {
 			answer <- msg
@@ -186,7 +188,18 @@ func (z *Zygote) answer(ctx context.Context, op string) (json.RawMessage, error)
 	case <-z.gone:
 		return nil, z.cause(nil)
 	case <-ctx.Done():
+		z.giveUp()
 		return nil, ctx.Err()
+	}
+}
+
+// giveUp ends a zygote for which nobody waits any longer. It may load the flow for long yet, and hears nothing meanwhile. One
+// that has forked is left alone: it answers soon, and knows how its children end.
+func (z *Zygote) giveUp() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if !z.forked && z.dead == nil {
+		SignalGroup(z.cmd.Process.Pid, true)
 	}
 }
 
@@ -225,10 +238,14 @@ func (p *Process) discard() {
 	p.Conn.Close()
 }
 
-// Fork starts a child. It takes over stdout and stderr and closes them.
-func (z *Zygote) Fork(stdout, stderr *os.File) (*Process, error) {
+// Fork starts a child, which waits until the flow is loaded. It takes over stdout and stderr and closes them. Where ctx is done
+// before there is a child, its error is returned; the zygote may be gone then.
+func (z *Zygote) Fork(ctx context.Context, stdout, stderr *os.File) (*Process, error) {
 	defer stdout.Close()
 	defer stderr.Close()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	p, peer, err := connected()
 	if err != nil {
 		return nil, err
@@ -264,18 +281,32 @@ func (z *Zygote) Fork(stdout, stderr *os.File) (*Process, error) {
 	}
 	select {
 	case msg := <-answer:
-		var forked struct {
-			Pid int `json:"pid"`
-		}
-		if err := json.Unmarshal(msg.JSON, &forked); err != nil {
-			return nil, fmt.Errorf("reading a message of the Python process: %w", err)
-		}
-		p.Pid = forked.Pid
-		return p, nil
+		return p, p.forked(msg)
 	case <-z.gone:
-		p.Conn.Close()
-		return nil, z.cause(nil)
+	case <-ctx.Done():
+		z.giveUp()
+		select {
+		case msg := <-answer:
+			return p, p.forked(msg)
+		case <-z.gone:
+		}
 	}
+	p.Conn.Close()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, z.cause(nil)
+}
+
+func (p *Process) forked(answer Message) error {
+	var forked struct {
+		Pid int `json:"pid"`
+	}
+	if err := json.Unmarshal(answer.JSON, &forked); err != nil {
+		return fmt.Errorf("reading a message of the Python process: %w", err)
+	}
+	p.Pid = forked.Pid
+	return nil
 }
 
 // Close ends the zygote and, after a grace, what it still runs.
