@@ -342,7 +342,7 @@ func TestKubernetesAttributes(t *testing.T) {
 	file := emit(t, f, opt)
 	for _, want := range []string{
 		`namespace="ml"`, `service_account_name="loader"`, `node_selector={"disk": "ssd", "zone": "a"}`, `labels={"team": "x"}`,
-		`"{{ '{{ y }}' }}"`, `name="all"`, `name="two"`, `name="registry"`, `"amd.com/gpu": "1"`, `size_limit="64M"`,
+		`"{{ '{{ y }}' }}"`, `name="all"`, `name="two"`, `name="registry"`, `"amd.com/gpu": "1"`, `size_limit="64Mi"`,
 		`toleration_seconds=30`, `"node_selector": {"arch": "arm64"}`, `"kubernetes_conn_id": "cluster"`,
 	} {
 		if !strings.Contains(string(file.Data), want) {

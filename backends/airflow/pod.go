@@ -178,7 +178,7 @@ func (e *emitter) resources(s *ir.Step) []entry {
 	settings := []entry{{"container_resources", e.requirements(r, vendor)}}
 	if r.SharedMemoryMB > 0 {
 		volume := call{"k8s.V1Volume", []entry{{"name", "shm"}, {"empty_dir", call{"k8s.V1EmptyDirVolumeSource",
-			[]entry{{"medium", "Memory"}, {"size_limit", megabytes(r.SharedMemoryMB)}}}}}}
+			[]entry{{"medium", "Memory"}, {"size_limit", mebibytes(r.SharedMemoryMB)}}}}}}
 		mount := call{"k8s.V1VolumeMount", []entry{{"name", "shm"}, {"mount_path", "/dev/shm"}}}
 		settings = append(settings, entry{"volumes", list{raw("MF_VOLUME"), volume}},
 			entry{"volume_mounts", list{raw("MF_MOUNT"), mount}})
@@ -204,8 +204,11 @@ func (e *emitter) requirements(r ir.Resources, gpuVendor string) call {
 	return c
 }
 
-// megabytes counts as Metaflow does: in powers of ten.
+// megabytes counts memory and disk as Metaflow does: in powers of ten.
 func megabytes(n int64) string { return strconv.FormatInt(n, 10) + "M" }
+
+// mebibytes counts files in memory as Metaflow does: in powers of two.
+func mebibytes(n int64) string { return strconv.FormatInt(n, 10) + "Mi" }
 
 func cores(n float64) string {
 	milli := int64(n*1000 + 0.5)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -90,6 +91,28 @@ func TestSpellings(t *testing.T) {
 		if _, list := emit(both[0], both[1]); !list.HasErrors() || !strings.Contains(list.Error(), name) || !strings.Contains(list.Error(), " are the same") {
 			t.Errorf("%s with both: %v", name, list)
 		}
+	}
+}
+
+// TestMemoryDirs: files in memory have mebibytes, as Metaflow counts them; memory and disk have powers of ten.
+func TestMemoryDirs(t *testing.T) {
+	parsed := template(t, "made-linear", func(f *ir.Flow, _ *backends.Options) {
+		f.Steps[0].Decorators = []ir.Decorator{{Name: "kubernetes", Attributes: ir.Attributes{
+			"memory": int64(2048), "disk": int64(4096), "shared_memory": int64(64), "tmpfs_size": int64(1024)}}}
+	})
+	start := parsed.GetTemplateByName("start")
+	sizes := map[string]string{}
+	for _, v := range start.Volumes {
+		if v.EmptyDir != nil && v.EmptyDir.SizeLimit != nil {
+			sizes[v.Name] = v.EmptyDir.SizeLimit.String()
+		}
+	}
+	for name, amount := range start.Container.Resources.Requests {
+		sizes[string(name)] = amount.String()
+	}
+	want := map[string]string{"shm": "64Mi", "tmpfs": "1Gi", "memory": "2048M", "ephemeral-storage": "4096M", "cpu": "1"}
+	if !maps.Equal(sizes, want) {
+		t.Errorf("%v, want %v", sizes, want)
 	}
 }
 

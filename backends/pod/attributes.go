@@ -34,7 +34,7 @@ func (r *reader) resources(s *ir.Step, p *Pod) {
 		p.Container.Resources.Limits = corev1.ResourceList{gpu: *resource.NewQuantity(asked.GPU, resource.DecimalSI)}
 	}
 	if asked.SharedMemoryMB > 0 {
-		size := megabytes(asked.SharedMemoryMB)
+		size := mebibytes(asked.SharedMemoryMB)
 		p.mount("shm", "/dev/shm", memoryDir("shm", &size))
 	}
 }
@@ -54,8 +54,11 @@ func Requests(r ir.Resources) corev1.ResourceList {
 	return list
 }
 
-// megabytes counts as Metaflow does: in powers of ten.
+// megabytes counts memory and disk as Metaflow does: in powers of ten.
 func megabytes(n int64) resource.Quantity { return resource.MustParse(strconv.FormatInt(n, 10) + "M") }
+
+// mebibytes counts files in memory as Metaflow does: in powers of two.
+func mebibytes(n int64) resource.Quantity { return resource.MustParse(strconv.FormatInt(n, 10) + "Mi") }
 
 // EmptyDir is a folder that lives as long as the pod.
 func EmptyDir(name string) corev1.Volume {
@@ -143,7 +146,7 @@ func (r *reader) storage(s *ir.Step, d *ir.Decorator, where string, p *Pod) {
 		size = max(s.Resources().MemoryMB/2, 1)
 	}
 	folder := a.String("tmpfs_path", "/metaflow_temp")
-	limit := megabytes(size)
+	limit := mebibytes(size)
 	p.mount("tmpfs", folder, memoryDir("tmpfs", &limit))
 	if a.Bool("tmpfs_tempdir", true) {
 		p.Container.Env = append(p.Container.Env, corev1.EnvVar{Name: "METAFLOW_TEMPDIR", Value: folder})

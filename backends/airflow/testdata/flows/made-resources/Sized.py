@@ -97,7 +97,7 @@ with DAG(
                 name="shm",
                 empty_dir=k8s.V1EmptyDirVolumeSource(
                     medium="Memory",
-                    size_limit="512M",
+                    size_limit="512Mi",
                 ),
             ),
         ],

@@ -105,7 +105,10 @@ with DAG(
             MF_VOLUME,
             k8s.V1Volume(
                 name="shm",
-                empty_dir=k8s.V1EmptyDirVolumeSource(medium="Memory", size_limit="64M"),
+                empty_dir=k8s.V1EmptyDirVolumeSource(
+                    medium="Memory",
+                    size_limit="64Mi",
+                ),
             ),
         ],
         volume_mounts=[MF_MOUNT, k8s.V1VolumeMount(name="shm", mount_path="/dev/shm")],
