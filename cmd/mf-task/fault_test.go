@@ -71,14 +71,15 @@ func TestLiveLogs(t *testing.T) {
 // TestStop has tasks end on SIGTERM: in order, after the grace, and at once.
 func TestStop(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		env   []string
-		twice bool
-		most  time.Duration
+		name        string
+		env         []string
+		then        os.Signal
+		least, most time.Duration
 	}{
-		{"in order", nil, false, 10 * time.Second},
-		{"after the grace", []string{"STUBBORN=1", envGrace + "=1"}, false, 10 * time.Second},
-		{"at once", []string{"STUBBORN=1", envGrace + "=60s"}, true, 5 * time.Second},
+		{"in order", nil, nil, 0, 10 * time.Second},
+		{"after the grace", []string{"STUBBORN=1", envGrace + "=1"}, nil, time.Second, 10 * time.Second},
+		{"told twice", []string{"STUBBORN=1", envGrace + "=4s"}, syscall.SIGTERM, 4 * time.Second, 15 * time.Second},
+		{"at once", []string{"STUBBORN=1", envGrace + "=60s"}, os.Interrupt, 0, 5 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := deploy(t, testserver.NewBucket(t), "flow.py", sleepyFlow)
@@ -88,15 +89,17 @@ func TestStop(t *testing.T) {
 			eventually(t, "the log of the running task", func() bool { return s.log("start", "t", 0) == "sleeping\n" })
 			begin := time.Now()
 			task.signal()
-			if c.twice {
+			if c.then != nil {
 				time.Sleep(300 * time.Millisecond)
-				task.signal()
+				if err := task.Process.Signal(c.then); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if code := task.code(); code != 143 || !strings.Contains(task.stderr.String(), "the task was told to stop") {
 				t.Errorf("exit code %d, want 143\n%s", code, &task.stderr)
 			}
-			if took := time.Since(begin); took > c.most {
-				t.Errorf("it took %s to end", took)
+			if took := time.Since(begin); took < c.least || took > c.most {
+				t.Errorf("it took %s to end, want %s to %s", took, c.least, c.most)
 			}
 			if state := s.state("start", "t"); state.Status != "failed" {
 				t.Errorf("the task stands at %+v", state)

@@ -70,10 +70,11 @@ func (p *program) warn(format string, args ...any) {
 // errFailed says that the step failed and everything has been printed.
 var errFailed = errors.New("the step failed")
 
-// abortGrace is how long the program may take to end after the second signal.
+// abortGrace is how long the program may take to end when there is no more time.
 const abortGrace = time.Second
 
-// run is the whole program. The first of the signals asks it to end, the second leaves it no time.
+// run is the whole program. The first of the signals asks it to end. SIGINT after that, which a person sends, leaves it no time;
+// SIGTERM says nothing new: an engine may send it twice for one stop, and has SIGKILL for when the time is over.
 func run(signals <-chan os.Signal, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{environ: environ, stdout: stdout, stderr: stderr, now: time.Now, abort: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -91,7 +92,7 @@ func run(signals <-chan os.Signal, args, environ []string, stdin io.Reader, stdo
 			return code
 		case s := <-signals:
 			if stopped != 0 {
-				if late == nil {
+				if s == os.Interrupt && late == nil {
 					close(p.abort)
 					late = time.After(abortGrace)
 				}
