@@ -27,6 +27,8 @@ const (
 
 // Annotations of mf's own.
 const (
+	// annotationFlow is the flow's name, where labelFlow cannot be.
+	annotationFlow = labelFlow
 	// annotationSteps maps the templates that could not keep their step's name back to it, as JSON.
 	annotationSteps = "mf.run/steps"
 	// annotationProject and annotationBranch are those of @project.
@@ -46,15 +48,17 @@ const (
 // deployed one.
 func (e *emitter) ownLabels() map[string]string {
 	flow := e.flow.Name
-	if len(validation.IsValidLabelValue(flow)) > 0 {
+	if !isLabel(flow) {
 		flow = e.name
 	}
 	labels := map[string]string{labelManagedBy: "mf", labelFlow: flow}
-	if len(validation.IsValidLabelValue(e.name)) == 0 {
+	if isLabel(e.name) {
 		labels[labelDeployment] = e.name
 	}
 	return labels
 }
+
+func isLabel(text string) bool { return len(validation.IsValidLabelValue(text)) == 0 }
 
 // ownAnnotations say of a deployment, and of each of its runs, whose and what it is.
 func (e *emitter) ownAnnotations() map[string]string {
@@ -66,6 +70,9 @@ func (e *emitter) ownAnnotations() map[string]string {
 		if value != "" {
 			annotations[key] = value
 		}
+	}
+	if !isLabel(e.flow.Name) {
+		annotations[annotationFlow] = e.flow.Name
 	}
 	if backends.KnownUser(e.opt) {
 		annotations[annotationOwner] = e.opt.User

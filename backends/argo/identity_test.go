@@ -54,6 +54,33 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestFlowName: what belongs to a flow says so by its very name, as a label where Kubernetes takes it, else as an annotation.
+func TestFlowName(t *testing.T) {
+	for flow, asLabel := range map[string]bool{"Train": true, "Train_": false, "Überflow": false, strings.Repeat("Long", 16): false} {
+		files, list := emitted(t, "made-daily", func(f *ir.Flow, o *backends.Options) { f.Name, o.Name = flow, "train" })
+		if list.HasErrors() {
+			t.Fatal(list)
+		}
+		if err := check(files); err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := parse(files[0].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		label, annotation := "train", flow
+		if asLabel {
+			label, annotation = flow, ""
+		}
+		if parsed.Labels["mf.run/flow"] != label || parsed.Annotations["mf.run/flow"] != annotation {
+			t.Errorf("%s: %v, %v", flow, parsed.Labels, parsed.Annotations)
+		}
+		if of := parsed.Spec.WorkflowMetadata; of.Labels["mf.run/flow"] != label || of.Annotations["mf.run/flow"] != annotation {
+			t.Errorf("a run of %s: %v, %v", flow, of.Labels, of.Annotations)
+		}
+	}
+}
+
 // TestToken: a container has the service account's token only where that was asked for.
 func TestToken(t *testing.T) {
 	const path = "/var/run/secrets/kubernetes.io/serviceaccount"

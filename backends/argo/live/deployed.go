@@ -1,6 +1,7 @@
 package argolive
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/mf-run/mf/backends/live"
@@ -15,7 +16,7 @@ func (e *Engine) Deployed(ctx context.Context, deployment string) (live.Deployed
 	if err != nil {
 		return live.Deployed{}, err
 	}
-	d := live.Deployed{Name: deployment, Flow: o.label(labelFlow), Token: o.token(), Owner: o.owner()}
+	d := live.Deployed{Name: deployment, Flow: o.flow(), Token: o.token(), Owner: o.owner()}
 	declared, _ := dig(map[string]any(o), "spec", "arguments", "parameters").([]any)
 	for _, p := range declared {
 		if name, _ := dig(p, "name").(string); name != "" {
@@ -24,6 +25,9 @@ func (e *Engine) Deployed(ctx context.Context, deployment string) (live.Deployed
 	}
 	return d, nil
 }
+
+// flow is the name of the flow that an object belongs to.
+func (o object) flow() string { return cmp.Or(o.annotation(annotationFlow), o.label(labelFlow)) }
 
 // owner is who deployed an object; empty where it does not say.
 func (o object) owner() string {

@@ -24,6 +24,8 @@ const (
 	// manager is mf's name as the manager of objects and of their fields.
 	manager = "mf"
 
+	// annotationFlow has the flow's name where the label cannot.
+	annotationFlow  = labelFlow
 	annotationSteps = "mf.run/steps"
 	annotationToken = "mf.run/production-token"
 	// annotationMetaflowToken is where Metaflow itself keeps the token of what it deploys.

@@ -53,7 +53,7 @@ func (w *workflow) run() live.Run {
 	r := live.Run{
 		Name: w.Metadata.Name, ID: runPrefix + w.Metadata.Name,
 		Deployment: cmp.Or(w.Metadata.Labels[labelDeployment], w.Spec.WorkflowTemplateRef.Name),
-		Flow:       w.Metadata.Labels[labelFlow],
+		Flow:       cmp.Or(w.Metadata.Annotations[annotationFlow], w.Metadata.Labels[labelFlow]),
 		Phase:      phaseOf(w.Status.Phase, w.Spec.Shutdown != ""),
 		Started:    w.Status.StartedAt, Finished: w.Status.FinishedAt,
 		Message: oneLine(w.Status.Message),
@@ -103,7 +103,11 @@ func (e *Engine) Start(ctx context.Context, deployment string, s live.Start) (li
 	if flow := template.label(labelFlow); flow != "" {
 		labels[labelFlow] = flow
 	}
-	metadata := map[string]any{"namespace": e.cluster.Namespace, "labels": labels}
+	annotations := map[string]any{}
+	if flow := template.annotation(annotationFlow); flow != "" {
+		annotations[annotationFlow] = flow
+	}
+	metadata := map[string]any{"namespace": e.cluster.Namespace, "labels": labels, "annotations": annotations}
 	var notes []string
 	if s.Name != "" {
 		metadata["name"] = s.Name
@@ -111,7 +115,7 @@ func (e *Engine) Start(ctx context.Context, deployment string, s live.Start) (li
 		metadata["generateName"] = deployment + "-"
 	}
 	if s.User != "" {
-		metadata["annotations"] = map[string]any{annotationUser: s.User}
+		annotations[annotationUser] = s.User
 	}
 	spec := map[string]any{"workflowTemplateRef": map[string]any{"name": deployment}}
 	if len(arguments) > 0 {
@@ -125,7 +129,7 @@ func (e *Engine) Start(ctx context.Context, deployment string, s live.Start) (li
 			return live.Run{}, err
 		}
 		run := live.Run{
-			Name: made.name(), ID: runPrefix + made.name(), Deployment: deployment, Flow: template.label(labelFlow),
+			Name: made.name(), ID: runPrefix + made.name(), Deployment: deployment, Flow: template.flow(),
 			Phase: live.Pending, Started: e.now().UTC().Truncate(time.Second), Notes: notes,
 		}
 		if s.Owns {

@@ -168,6 +168,7 @@ func labelWord(name string) string {
 var annotationWords = map[string]string{
 	"workflows.argoproj.io/title":       "title",
 	"workflows.argoproj.io/description": "description",
+	annotationFlow:                      "flow",
 	"mf.run/version":                    "version of mf",
 	"mf.run/owner":                      "owner",
 	"mf.run/origin":                     "resumed run",
