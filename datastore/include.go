@@ -49,7 +49,7 @@ func (s *Store) SaveInclude(ctx context.Context, flow, file string, isText bool,
 	}, nil
 }
 
-func (s *Store) putInclude(ctx context.Context, key string, f io.ReadSeeker, sum fileSum) error {
+func (s *Store) putInclude(ctx context.Context, key string, f io.ReaderAt, sum fileSum) error {
 	if s.isKnown(key) {
 		return nil
 	}
@@ -61,7 +61,7 @@ func (s *Store) putInclude(ctx context.Context, key string, f io.ReadSeeker, sum
 		return err
 	}
 	if !exists {
-		if err := s.putFile(ctx, key, f, sum, nil); err != nil {
+		if err := s.putFile(ctx, key, func() io.Reader { return whole(f) }, sum, nil); err != nil {
 			return err
 		}
 	}

@@ -106,26 +106,32 @@ func (s *Store) SaveFile(ctx context.Context, flow, path string) (digest string,
 		return "", 0, fmt.Errorf("storing a file: %w", err)
 	}
 	defer f.Close()
-	sum, err := sumFile(ctx, f)
+	digest, size, err = s.SaveReader(ctx, flow, func() io.Reader { return whole(f) })
 	if err != nil {
 		return "", 0, fmt.Errorf("storing %s: %w", path, err)
 	}
-	err = s.save(ctx, flow, sum.digest, int(sum.size), func(key string) error { return s.putFile(ctx, key, f, sum, s.gzipMeta) })
-	if err != nil {
-		return "", 0, fmt.Errorf("storing %s: %w", path, err)
-	}
-	return sum.digest, sum.size, nil
+	return digest, size, nil
 }
 
-// putFile packs f, which was summed, into an object.
-func (s *Store) putFile(ctx context.Context, key string, f io.ReadSeeker, sum fileSum, meta []byte) error {
+// whole reads a file from its start.
+func whole(f io.ReaderAt) io.Reader { return io.NewSectionReader(f, 0, math.MaxInt64) }
+
+// SaveReader is SaveFile for what open reads, from the start each time.
+func (s *Store) SaveReader(ctx context.Context, flow string, open func() io.Reader) (digest string, size int64, err error) {
+	sum, err := sumFile(ctx, open())
+	if err != nil {
+		return "", 0, err
+	}
+	err = s.save(ctx, flow, sum.digest, int(sum.size), func(key string) error { return s.putFile(ctx, key, open, sum, s.gzipMeta) })
+	return sum.digest, sum.size, err
+}
+
+// putFile packs what open reads, which was summed, into an object.
+func (s *Store) putFile(ctx context.Context, key string, open func() io.Reader, sum fileSum, meta []byte) error {
 	if sum.size <= maxInMemory {
 		return s.putBytes(ctx, key, sum.small, meta)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	r := packFile(f, sum)
+	r := packFile(open(), sum)
 	defer r.Close()
 	return s.b.Put(ctx, key, r, PutOptions{Meta: meta})
 }

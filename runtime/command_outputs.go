@@ -33,7 +33,6 @@ func (c *command) readOutputs(ctx context.Context) (faults []*userError, err err
 }
 
 func (c *command) readOutput(ctx context.Context, e os.DirEntry) error {
-	path := filepath.Join(c.outputs(), e.Name())
 	if !e.Type().IsRegular() {
 		return userErrorf("the output %q is not a regular file", e.Name())
 	}
@@ -47,25 +46,44 @@ func (c *command) readOutput(ctx context.Context, e os.DirEntry) error {
 	if c.run.Flow.Parameter(name) != nil {
 		return userErrorf("the output %q has the name of a parameter, which a step may not change", base)
 	}
-	data, err := os.ReadFile(path)
+	info, err := e.Info()
 	if err != nil {
 		return err
 	}
-	var value any = data
-	switch {
-	case isJSON:
-		if value, err = pickle.FromJSON(bytes.TrimSpace(data)); err != nil {
-			return userErrorf("the output file %s is not valid JSON: %v", base, err)
+	var art datastore.Artifact
+	path := filepath.Join(c.outputs(), base)
+	if info.Size() > inlineMax && !isJSON {
+		art, err = c.run.saveLarge(ctx, path, info.Size(), isText)
+	} else {
+		var value any
+		if value, err = readValue(path, isJSON, isText); err != nil {
+			return err
 		}
-	case isText:
-		value = string(data)
+		art, err = c.run.saveValue(ctx, value, pickle.TypeName(value))
 	}
-	art, err := c.run.saveValue(ctx, value, pickle.TypeName(value))
 	if err != nil {
 		return userErrorf("the output file %s cannot be stored: %v", base, err)
 	}
 	c.put(name, art)
 	return nil
+}
+
+// readValue reads an output file that is small or has to be understood.
+func readValue(path string, isJSON, isText bool) (any, error) {
+	data, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case isJSON:
+		value, err := pickle.FromJSON(bytes.TrimSpace(data))
+		if err != nil {
+			return nil, userErrorf("the output file %s is not valid JSON: %v", filepath.Base(path), err)
+		}
+		return value, nil
+	case isText:
+		return string(data), nil
+	}
+	return data, nil
 }
 
 func validName(name string) bool {

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/memory"
+	"github.com/mf-run/mf/datastore/pickle"
 	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/runtime/worker"
 )
@@ -82,5 +86,21 @@ func TestConvert(t *testing.T) {
 		if got != c.want || (err == nil) != (c.want != nil) {
 			t.Errorf("%s %q is %v, %v; want %v", c.kind, c.text, got, err, c.want)
 		}
+	}
+}
+
+// TestMemoKeepsSmallValues: what commands write is not kept in memory for as long as the run lasts.
+func TestMemoKeepsSmallValues(t *testing.T) {
+	r := &Run{Flow: &ir.Flow{Name: "F"}, Store: datastore.New(memory.New(nil))}
+	for _, v := range []any{nil, true, int64(3), "short", strings.Repeat("x", 1<<20), []byte("bytes")} {
+		for range 2 {
+			art, err := r.saveValue(t.Context(), v, pickle.TypeName(v))
+			if data, _ := pickle.Marshal(v); err != nil || art.Digest != datastore.Digest(data) {
+				t.Errorf("%.20q is %+v, %v", v, art, err)
+			}
+		}
+	}
+	if n := len(r.memo.known); n != 4 {
+		t.Errorf("%d values are kept, want 4", n)
 	}
 }

@@ -23,19 +23,48 @@ type memo struct {
 	known map[any]datastore.Artifact
 }
 
+// The most that memo keeps: values, and bytes of a text.
+const (
+	maxMemo     = 4096
+	maxMemoText = 256
+)
+
+// takes reports whether a value is one to remember.
+func (m *memo) takes(v any) bool {
+	switch v := v.(type) {
+	case nil, bool, int64:
+		return true
+	case string:
+		return len(v) <= maxMemoText
+	}
+	return false
+}
+
+func (m *memo) get(v any) (datastore.Artifact, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	art, ok := m.known[v]
+	return art, ok
+}
+
+func (m *memo) add(v any, art datastore.Artifact) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		m.known = map[any]datastore.Artifact{}
+	}
+	if len(m.known) < maxMemo {
+		m.known[v] = art
+	}
+}
+
 // saveValue pickles and stores plain data.
 func (r *Run) saveValue(ctx context.Context, v any, typ string) (datastore.Artifact, error) {
-	key := v
-	switch v.(type) {
-	case nil, bool, int64, string:
-		r.memo.mu.Lock()
-		art, ok := r.memo.known[key]
-		r.memo.mu.Unlock()
-		if ok {
+	remember := r.memo.takes(v)
+	if remember {
+		if art, ok := r.memo.get(v); ok {
 			return art, nil
 		}
-	default:
-		key = nil
 	}
 	data, err := pickle.Marshal(v)
 	if err != nil {
@@ -46,15 +75,8 @@ func (r *Run) saveValue(ctx context.Context, v any, typ string) (datastore.Artif
 		return datastore.Artifact{}, err
 	}
 	art := datastore.Artifact{Digest: digest, Size: int64(len(data)), Type: typ, Encoding: encoding}
-	if key != nil || v == nil {
-		r.memo.mu.Lock()
-		defer r.memo.mu.Unlock()
-		if r.memo.known == nil {
-			r.memo.known = map[any]datastore.Artifact{}
-		}
-		if len(r.memo.known) < 4096 {
-			r.memo.known[key] = art
-		}
+	if remember {
+		r.memo.add(v, art)
 	}
 	return art, nil
 }

@@ -185,16 +185,7 @@ func (w *writer) bigInteger(n *big.Int) {
 }
 
 func (w *writer) text(s string) {
-	var header []byte
-	switch n := len(s); {
-	case n <= 0xff:
-		header = []byte{0x8c, byte(n)}
-	case n <= math.MaxUint32:
-		header = binary.LittleEndian.AppendUint32([]byte{'X'}, uint32(n))
-	default:
-		header = binary.LittleEndian.AppendUint64([]byte{0x8d}, uint64(n))
-	}
-	w.payload(header, []byte(s))
+	w.payload(textHeader(int64(len(s))), []byte(s))
 	w.memoize()
 }
 
@@ -214,16 +205,7 @@ func isText(s string) bool {
 }
 
 func (w *writer) bytes(b []byte) {
-	var header []byte
-	switch n := len(b); {
-	case n <= 0xff:
-		header = []byte{'C', byte(n)}
-	case n <= math.MaxUint32:
-		header = binary.LittleEndian.AppendUint32([]byte{'B'}, uint32(n))
-	default:
-		header = binary.LittleEndian.AppendUint64([]byte{0x8e}, uint64(n))
-	}
-	w.payload(header, b)
+	w.payload(bytesHeader(int64(len(b))), b)
 	w.memoize()
 }
 

@@ -2,9 +2,12 @@ package local_test
 
 import (
 	"fmt"
+	goruntime "runtime"
 	"strings"
 	"testing"
 
+	"github.com/mf-run/mf/datastore"
+	"github.com/mf-run/mf/datastore/pickle"
 	"github.com/mf-run/mf/metadata"
 	"github.com/mf-run/mf/runtime"
 	"github.com/mf-run/mf/runtime/local"
@@ -67,5 +70,55 @@ steps:
 	}
 	if n := strings.Count(log.String(), "start: the environment has no place"); n != 1 {
 		t.Errorf("that was said %d times", n)
+	}
+}
+
+// TestLargeOutputs has the files of a command stored as what Marshal makes of them, without holding them in memory.
+func TestLargeOutputs(t *testing.T) {
+	const n = 32 << 20
+	b := newBed(t)
+	flow := b.flow(`
+flow: Outputs
+steps:
+  start:
+    run: |
+      head -c 33554432 /dev/zero > $MF_OUTPUTS/raw
+      head -c 33554432 /dev/zero | tr '\000' y > $MF_OUTPUTS/text.txt
+      printf short > $MF_OUTPUTS/short.txt
+    next: end
+  end: {run: ":"}
+`)
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	r := b.run(t.Context(), flow, local.Options{})
+	goruntime.ReadMemStats(&after)
+	if r.err != nil || r.status != metadata.Succeeded {
+		t.Fatalf("%+v", r)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > n {
+		t.Errorf("storing two files of %d bytes took %d bytes of memory", n, took)
+	}
+	for name, want := range map[string]any{
+		"raw": make([]byte, n), "text": strings.Repeat("y", n), "short": "short",
+	} {
+		data, err := pickle.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := r.End.Artifacts[name]
+		if got.Digest != datastore.Digest(data) || got.Size != int64(len(data)) || got.Type != pickle.TypeName(want) {
+			t.Errorf("%s is %+v", name, got)
+		}
+	}
+	bad := b.run(t.Context(), b.flow(`
+flow: Bad
+steps:
+  start:
+    run: (head -c 300000 /dev/zero; printf '\377') > $MF_OUTPUTS/text.txt
+    next: end
+  end: {run: ":"}
+`), local.Options{})
+	if len(bad.Failed) != 1 || !strings.Contains(bad.Failed[0].Failure.Message, "text.txt cannot be stored: the text is not UTF-8") {
+		t.Errorf("%+v", bad)
 	}
 }
