@@ -75,11 +75,11 @@ type member struct {
 	beats     sync.WaitGroup
 }
 
-// heard is when a member's object last changed.
+// heard is when a member's object last changed, and was last looked at.
 type heard struct {
-	beat    int64
-	attempt int
-	at      time.Time
+	beat       int64
+	attempt    int
+	at, looked time.Time
 }
 
 // gangError is a gang that cannot go on. The message says why, in words that hold for all members.
@@ -142,6 +142,7 @@ func (m *member) until(ctx context.Context, limit, most time.Duration, ask func(
 	if limit > 0 {
 		late = time.After(limit)
 	}
+	most = min(most, m.run.Gangs.beat())
 	for pause := first; ; pause = min(pause*5/4, most) {
 		ok, err := ask(ctx)
 		if ok || err != nil {
@@ -309,17 +310,20 @@ func (m *member) allEnded(ctx context.Context) (bool, error) {
 	return ended, nil
 }
 
-// alive is nil unless nothing has been heard of a member for long.
+// alive is nil unless nothing has been heard of a member for long. Where nothing could be looked at for much of that time, it
+// begins anew: while the datastore is away, nobody is heard.
 func (m *member) alive(index int, s memberState) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	last, known := m.heard[index]
 	now := time.Now() // a time span on this machine, not a time
-	if !known || s.Attempt != last.attempt || s.Beat != last.beat {
-		m.heard[index] = heard{s.Beat, s.Attempt, now}
-		return nil
+	lost := m.run.Gangs.lost()
+	if !known || s.Attempt != last.attempt || s.Beat != last.beat || now.Sub(last.looked) > lost/2 {
+		last = heard{s.Beat, s.Attempt, now, now}
 	}
-	if silence := now.Sub(last.at); silence > m.run.Gangs.lost() {
+	last.looked = now
+	m.heard[index] = last
+	if silence := now.Sub(last.at); silence > lost {
 		return &gangError{fmt.Sprintf("member %d of the gang is gone: nothing was heard of it for %s", index, silence.Round(time.Second))}
 	}
 	return nil
@@ -327,6 +331,9 @@ func (m *member) alive(index int, s memberState) error {
 
 // lost is how long nothing may be heard of a member.
 func (g Gangs) lost() time.Duration { return min(max(g.Timeout/10, 5*time.Second), time.Minute) }
+
+// beat is the pause between two words of a member.
+func (g Gangs) beat() time.Duration { return g.lost() / 6 }
 
 // end waits, with a step that is done, until all are. A *gangError says why the gang has failed.
 func (m *member) end(ctx context.Context) error {
@@ -365,7 +372,7 @@ func (m *member) beat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(m.run.Gangs.lost() / 6):
+		case <-time.After(m.run.Gangs.beat()):
 		}
 		if err := m.say(ctx, nil); err != nil && ctx.Err() == nil {
 			m.run.warn("member %d of the gang of %s could not say that it lives: %v", m.task.Gang.Index, m.task.Ref, err)
