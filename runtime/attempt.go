@@ -286,6 +286,7 @@ func transitionValues(taken *Taken, step *ir.Step) []ownValue {
 		{"_transition", pickle.Tuple{targets, taken.Var}, typeTuple},
 		{"_foreach_var", taken.Var, typeStr},
 		{"_foreach_num_splits", int64(taken.Splits), typeInt},
+		none("_foreach_values"), // not those of a foreach around it
 	}
 	if step.Next != nil && step.Next.Kind == ir.Parallel {
 		// A gang's size is not a number of splits to a reader of the format: it asks the gang's record.
@@ -299,7 +300,7 @@ func transitionValues(taken *Taken, step *ir.Step) []ownValue {
 		for i, v := range taken.Values {
 			items[i] = v
 		}
-		values = append(values, ownValue{"_foreach_values", items, typeList})
+		values[3] = ownValue{"_foreach_values", items, typeList}
 	}
 	return values
 }

@@ -327,8 +327,9 @@ func (l *Loader) splits(ctx context.Context, res *Result, taken *Taken) error {
 			return err
 		}
 		if g, ok := gang.(pickle.ParallelUBF); ok {
-			count = int64(g.NumParallel)
+			taken.Splits = g.NumParallel
 		}
+		return nil // its members have no values; what there is may be that of a foreach around it
 	}
 	taken.Splits = int(count)
 	values, err := l.value(ctx, res, "_foreach_values")

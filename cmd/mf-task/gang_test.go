@@ -14,6 +14,7 @@ import (
 	"github.com/mf-run/mf/internal/testserver"
 	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/metadata"
+	"github.com/mf-run/mf/runtime"
 )
 
 const gangFlow = `
@@ -230,5 +231,60 @@ func TestGangIncomplete(t *testing.T) {
 	}
 	if got := codes(s.gang(0, everybody)); !slices.Equal(got, []int{0, 0, 0}) {
 		t.Errorf("a restart by hand, in which each counts attempts of its own: %v", got)
+	}
+}
+
+const nestedGangFlow = `
+from metaflow import FlowSpec, parallel, step
+
+class Nested(FlowSpec):
+    @step
+    def start(self):
+        self.xs = ["a", "b"]
+        self.next(self.each, foreach="xs")
+
+    @step
+    def each(self):
+        self.next(self.work, num_parallel=2)
+
+    @parallel
+    @step
+    def work(self):
+        self.next(self.gather)
+
+    @step
+    def gather(self, inputs):
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    Nested()
+`
+
+// TestGangInForeach: the members of a gang are not items of the foreach around it, though there be as many. The step before
+// them says so as Metaflow's does.
+func TestGangInForeach(t *testing.T) {
+	s := deploy(t, testserver.NewBucket(t), "flow.py", nestedGangFlow)
+	s.run(0, "start", "", 0)
+	s.run(0, "each", "1", 0)
+	s.run(0, "work", "1,0..1", 0)
+	s.open()
+	res, err := runtime.NewLoader(s.store, s.flow.Name).Load(t.Context(), s.ref("work", "t-1-0"))
+	if err != nil || res == nil || len(res.Stack) != 2 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if outer, inner := res.Stack[0], res.Stack[1]; outer.Value != "b" || inner.HasValue {
+		t.Errorf("the frames are %+v and %+v", outer, inner)
+	}
+	rec, _, err := s.store.Latest(t.Context(), s.ref("each", "t-1"))
+	if err != nil || rec.Artifacts["_foreach_values"].Type != "<class 'NoneType'>" {
+		t.Errorf("_foreach_values of the step before is %+v, %v", rec.Artifacts["_foreach_values"], err)
 	}
 }
