@@ -261,6 +261,7 @@ var given = []struct{ name, field, value string }{
 	{"must", `"must"`, `"must"`},
 	{"dashed", "", `"by another name"`},
 	{"absent", "", `"a default"`},
+	{"absent_odd", "", `"Hello {{name}} $(HOME) $$5"`},
 	{"absent_flag", "", `true`},
 	{"absent_list", "", `[1, "a"]`},
 	{"nothing", `null`, `"null"`},

@@ -6,7 +6,7 @@ from metaflow import FlowSpec, JSONType, Parameter, current, project, step, trig
 
 TEXTS = ["plain", "quoted", "lines", "letters", "braces", "dollars", "return", "bell", "empty", "form", "no_value", "digits", "of_list"]
 OTHERS = ["big", "negative", "worded", "part", "large", "on", "off", "listed", "nested", "spelled", "sum", "must"]
-ABSENT = ["absent", "absent_flag", "absent_list"]
+ABSENT = ["absent", "absent_odd", "absent_flag", "absent_list"]
 
 
 @project(name="team_a")
@@ -39,6 +39,7 @@ class ValuesFlow(FlowSpec):
     must = Parameter("must", type=str, required=True)
     dashed = Parameter("dashed", default="not given")
     absent = Parameter("absent", default="a default")
+    absent_odd = Parameter("absent_odd", default="Hello {{name}} $(HOME) $$5")
     absent_flag = Parameter("absent_flag", type=bool, default=True)
     absent_list = Parameter("absent_list", type=JSONType, default='[1, "a"]')
     nothing = Parameter("nothing", default="a default")
