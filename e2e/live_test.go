@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -330,6 +331,54 @@ func TestLiveSchedules(t *testing.T) {
 	a.wantPlan(t, without)
 	if list, err := a.dynamic.Resource(cronObjects).Namespace(a.namespace).List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) > 0 {
 		t.Errorf("%d schedules are left, %v", len(list.Items), err)
+	}
+}
+
+// TestLiveHeldBack: a scheduled run that the controller holds back, because another one is under way, is seen and stopped.
+func TestLiveHeldBack(t *testing.T) {
+	a := newLive(t)
+	_, err := a.kube.CoreV1().Namespaces().Patch(t.Context(), a.namespace, types.MergePatchType,
+		[]byte(`{"metadata": {"labels": {"workflows.argoproj.io/parallelism-limit": "1"}}}`), metav1.PatchOptions{})
+	must(t, err)
+	blocking := live.Deployment{Name: "stuck", Files: []backends.File{{Path: "w.yaml", Data: []byte(stuck)}}}
+	a.apply(t, blocking)
+	first, err := a.Start(t.Context(), blocking.Name, live.Start{})
+	must(t, err)
+	await(t, func() bool {
+		now, err := a.Status(t.Context(), first.Name)
+		must(t, err)
+		return now.Phase == live.Running
+	})
+	d := deployment(t, "made-timezone", "30 6 * * 1-5", "* * * * *")
+	a.apply(t, d)
+	var runs []live.Run
+	await(t, func() bool {
+		list, err := a.dynamic.Resource(workflowObjects).Namespace(a.namespace).List(t.Context(), metav1.ListOptions{})
+		must(t, err)
+		for _, o := range list.Items {
+			phase, _, _ := unstructured.NestedString(o.Object, "status", "phase")
+			message, _, _ := unstructured.NestedString(o.Object, "status", "message")
+			if phase == "Pending" && strings.Contains(message, "postponed") {
+				runs, err = a.Runs(t.Context(), d.Name)
+				must(t, err)
+				return true
+			}
+		}
+		return false
+	})
+	if len(runs) != 1 || runs[0].Phase != live.Pending || runs[0].Flow != "Decorated" {
+		t.Fatalf("%+v", runs)
+	}
+	must(t, a.Stop(t.Context(), runs[0].Name))
+}
+
+// await waits for what the controller does, at the latest within the minute of a schedule.
+func await(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(90 * time.Second); !done(); time.Sleep(500 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not happen")
+		}
 	}
 }
 
