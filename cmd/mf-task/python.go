@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mf-run/mf/ir"
 	"github.com/mf-run/mf/runtime"
@@ -125,7 +126,7 @@ func (py *interpreter) explain(err error) error {
 	if errors.Is(err, worker.ErrUnsupported) {
 		return err
 	}
-	e := &runtime.StartError{Message: fmt.Sprintf("%s could not be started: %v", py.name, err), Output: py.output.String()}
+	e := &runtime.StartError{Message: fmt.Sprintf("%s could not be started: %v", py.name, err), Output: py.printed()}
 	var exit *exec.ExitError
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -138,6 +139,23 @@ func (py *interpreter) explain(err error) error {
 		e.Message = fmt.Sprintf("the flow's code ended its process while it was loaded: %v", err)
 	}
 	return e
+}
+
+// outputGrace is how long what an ended process has printed may take to arrive, and what it has left running may hold that up.
+const outputGrace = 500 * time.Millisecond
+
+// printed is the last of what the process has printed, which has ended.
+func (py *interpreter) printed() string {
+	all := make(chan struct{})
+	go func() {
+		py.reading.Wait()
+		close(all)
+	}()
+	select {
+	case <-all:
+	case <-time.After(outputGrace):
+	}
+	return py.output.String()
 }
 
 // tooOld is the exit code with which the SDK says that its interpreter is too old.
