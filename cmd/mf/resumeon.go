@@ -156,7 +156,7 @@ func (r *resuming) load(ctx context.Context, flowPath string) (err error) {
 		_, err := r.emit()
 		return err
 	}
-	if r.engine, err = r.compiling.openEngine(r.on.cluster); err != nil {
+	if r.engine, err = r.openEngine(r.on.cluster); err != nil {
 		return err
 	}
 	deployer, ok := r.backend.(backends.Deployer)

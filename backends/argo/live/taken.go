@@ -22,7 +22,7 @@ const (
 )
 
 // errOutdated is a run that goes by its template as that was before its last change.
-var errOutdated = errors.New("Argo's controller gave it the deployment as it was before the last deploy")
+var errOutdated = errors.New("the controller gave it the deployment as it was before the last deploy")
 
 // youngerThan reports whether the template was made or changed no longer than that before the run, by the server's clock.
 func youngerThan(age time.Duration, template, run object) bool {
@@ -61,7 +61,7 @@ func (e *Engine) takenUp(ctx context.Context, name string, template object) erro
 		}
 	}
 	if err == nil && w.misses(template.name()) {
-		return fmt.Errorf("Argo's controller gave it up, for it does not see its template: %s", oneLine(w.Status.Message))
+		return fmt.Errorf("the controller gave it up, for it does not see its template: %s", oneLine(w.Status.Message))
 	}
 	return err
 }

@@ -216,7 +216,7 @@ func FuzzStore(f *testing.F) {
 }
 
 func TestKept(t *testing.T) {
-	s := Store{Dir: t.TempDir()}
+	s := tokens.Store{Dir: t.TempDir()}
 	for prefix, token := range map[string]string{"train": "train-0-abcd", "mfprj-xyz": "mfprj-xyz-3-efgh", "nightly": "my-own"} {
 		if err := s.Save(prefix, token); err != nil {
 			t.Fatal(err)
