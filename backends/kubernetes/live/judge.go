@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,8 +50,10 @@ type verdict struct {
 	hope    hope
 	// begun reports whether the container has started, so that there is a log.
 	begun bool
-	// ending is set once phase is ended.
-	ending Ending
+	// ending is set once phase is ended. lingers is set then where the pod goes on all the same, for a container that
+	// somebody has put beside the step's.
+	ending  Ending
+	lingers bool
 	// check is when to judge again though nothing has changed; zero for never.
 	check time.Time
 }
@@ -62,6 +65,9 @@ const (
 	// nodeGrace is how much later than it was to be gone a pod that is being deleted counts as gone: its node does not
 	// answer.
 	nodeGrace = 30 * time.Second
+	// settleGrace is how long the pod of a step that failed is waited for once the step's container has ended and others
+	// go on: why it ended is said of the pod as a whole.
+	settleGrace = 5 * time.Second
 )
 
 // judge says how a Job stands.
@@ -77,6 +83,14 @@ func judge(v sight, now time.Time) verdict {
 	switch {
 	case p.Status.Phase == corev1.PodSucceeded, p.Status.Phase == corev1.PodFailed, v.podGone:
 		d.phase, d.ending = ended, endingOf(p, v.podGone)
+	case taskEnd(p) != nil && besides(p):
+		d.phase, d.lingers = running, true
+		d.ending = endingOf(p, false)
+		if settled := v.taskOver.Add(settleGrace); d.ending.Exit != 0 && now.Before(settled) {
+			d.check = settled
+		} else {
+			d.phase = ended
+		}
 	case p.DeletionTimestamp != nil:
 		gone := p.DeletionTimestamp.Add(nodeGrace)
 		if d.check = gone; !now.Before(gone) {
@@ -119,12 +133,25 @@ func status(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus 
 	return nil
 }
 
+// taskEnd is how the step's container ended; nil while it has not.
+func taskEnd(p *corev1.Pod) *corev1.ContainerStateTerminated {
+	if c := status(p.Status.ContainerStatuses, kubernetes.ContainerName); c != nil {
+		return c.State.Terminated
+	}
+	return nil
+}
+
+// besides reports whether a container other than the step's has not ended. Those of Kubernetes' own sidecars, which are
+// init containers, end by themselves with the others.
+func besides(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.Name != kubernetes.ContainerName && c.State.Terminated == nil
+	})
+}
+
 // endingOf says how a pod ended that runs no more.
 func endingOf(p *corev1.Pod, gone bool) Ending {
-	var done *corev1.ContainerStateTerminated
-	if c := status(p.Status.ContainerStatuses, kubernetes.ContainerName); c != nil {
-		done = c.State.Terminated
-	}
+	done := taskEnd(p)
 	e := Ending{Exit: -1}
 	if done != nil {
 		e.Exit, e.Said = int(done.ExitCode), done.Message

@@ -51,6 +51,12 @@ func runs(p *corev1.Pod) {
 		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 }
 
+// sidecar adds a container that runs on.
+func sidecar(p *corev1.Pod) {
+	p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{Name: "istio-proxy",
+		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}})
+}
+
 func condition(kind corev1.PodConditionType, status corev1.ConditionStatus, reason, message string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: status, Reason: reason, Message: message})
@@ -101,6 +107,10 @@ func TestJudge(t *testing.T) {
 		"runs":         {sight{pod: podOf(corev1.PodRunning, runs)}, "running"},
 		"done":         {sight{pod: podOf(corev1.PodSucceeded, ends(0, "Completed", ""))}, "ended 0"},
 		"fails":        {sight{pod: podOf(corev1.PodFailed, ends(1, "Error", "words"))}, "ended 1 (words)"},
+		"sidecar":      {sight{pod: podOf(corev1.PodRunning, ends(0, "Completed", ""), sidecar), taskOver: now}, "ended 0"},
+		"phase later":  {sight{pod: podOf(corev1.PodRunning, ends(3, "Error", "")), taskOver: now.Add(-time.Minute)}, "running"},
+		"settles":      {sight{pod: podOf(corev1.PodRunning, ends(3, "Error", ""), sidecar), taskOver: now.Add(-time.Second)}, "running, again in 4s"},
+		"with sidecar": {sight{pod: podOf(corev1.PodRunning, ends(3, "Error", "x"), sidecar), taskOver: now.Add(-6 * time.Second)}, "ended 3 (x)"},
 		"memory":       {sight{pod: podOf(corev1.PodFailed, ends(137, "OOMKilled", ""), limited)}, "ended 137: the container ran out of memory (its limit is 4G)"},
 		"no program":   {sight{pod: podOf(corev1.PodFailed, ends(128, "StartError", "exec: no such file"))}, "ended 128 (exec: no such file): the container could not start: exec: no such file"},
 		"evicted":      {sight{pod: podOf(corev1.PodFailed, reason("Evicted", "The node was low on resource: memory."))}, "ended -1: the pod was evicted: The node was low on resource: memory"},

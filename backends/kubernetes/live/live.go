@@ -214,6 +214,16 @@ type sight struct {
 	pod *corev1.Pod
 	// jobGone and podGone are set where they were seen before, and are there no more.
 	jobGone, podGone bool
+	// taskOver is when the step's container was first seen to have ended; zero before.
+	taskOver time.Time
+}
+
+// notePod writes down what was seen of the pod.
+func (v *sight) notePod(p *corev1.Pod, gone bool, now time.Time) {
+	v.pod, v.podGone = p, gone
+	if v.taskOver.IsZero() && taskEnd(p) != nil {
+		v.taskOver = now
+	}
 }
 
 // register has the watches report on a Job, and starts them in its namespace.

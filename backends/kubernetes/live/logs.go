@@ -40,7 +40,7 @@ func (r *voyage) openLog(p *corev1.Pod) *podLog {
 				l.err = err
 				return
 			}
-			if state, _ := r.look(); err == nil && judge(state, r.opt.Now()).phase == ended {
+			if state, _ := r.look(); err == nil && (!state.taskOver.IsZero() || judge(state, r.opt.Now()).phase == ended) {
 				return
 			}
 			// The connection broke, or the kubelet is not ready: from the beginning again, past what was seen.

@@ -39,7 +39,8 @@ const (
 )
 
 // Run creates a Job and returns when its pod has ended, or cannot start. Nothing of it runs then: the Job is deleted unless
-// its pod failed, which is left to be looked at until the cluster deletes it. Cancelling ctx stops the pod, politely until
+// its pod failed, which is left to be looked at until the cluster deletes it. What else runs in the pod, a container that an
+// admission webhook has put there, is not waited for. Cancelling ctx stops the pod, politely until
 // Options.Abort, and deletes the Job. An error says that the connection was lost, or a permission is missing; a Job that the
 // cluster does not take is an Ending.
 func (s *Shipper) Run(ctx context.Context, job *batchv1.Job, hear Listener) (Ending, error) {
@@ -136,7 +137,7 @@ func (r *voyage) follow(ctx context.Context) (Ending, error) {
 		switch v.phase {
 		case ended:
 			v.ending.LogWhole = r.drain()
-			return r.conclude(ctx, v.ending), nil
+			return r.conclude(ctx, v), nil
 		case running:
 			r.waits("")
 		case waiting:
@@ -259,15 +260,15 @@ func overQuota(err error) bool {
 	return apierrors.IsForbidden(err) && containsAny(err.Error(), "exceeded quota")
 }
 
-// conclude deletes a Job that is done with. One whose pod failed stays, to be looked at.
-func (r *voyage) conclude(ctx context.Context, e Ending) Ending {
-	if e.Exit == 0 {
+// conclude deletes a Job that is done with. One whose pod failed stays, to be looked at, unless the pod would go on.
+func (r *voyage) conclude(ctx context.Context, v verdict) Ending {
+	if v.ending.Exit == 0 || v.lingers {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
 		// What cannot be deleted now, the cluster deletes when its time is up.
 		_ = r.delete(ctx, metav1.DeletePropagationBackground)
 	}
-	return e
+	return v.ending
 }
 
 func (r *voyage) delete(ctx context.Context, how metav1.DeletionPropagation) error {

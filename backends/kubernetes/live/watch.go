@@ -47,7 +47,7 @@ func (s *Shipper) watch(namespace string) {
 			},
 			watch: pods.Watch, listing: listPods, watching: watchPods,
 			jobOf: func(p *corev1.Pod) string { return p.Labels[batchv1.JobNameLabel] },
-			note:  func(v *sight, p *corev1.Pod, gone bool) { v.pod, v.podGone = p, gone },
+			note:  func(v *sight, p *corev1.Pod, gone bool) { v.notePod(p, gone, s.opt.Now()) },
 			known: func(v sight) bool { return v.pod != nil && !v.podGone },
 			lost:  func(v *sight) { v.podGone = true },
 		})
