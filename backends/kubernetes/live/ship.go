@@ -91,9 +91,11 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 			// There already: an attempt of ours whose answer was lost.
 			r.created = r.opt.Now()
 			return "", nil
+		case apierrors.IsConflict(err):
+			// Other Jobs were counted against a quota at the same moment.
 		case overQuota(err):
 			patience = r.opt.Patience
-			r.waits(oneLine("the cluster takes no more Jobs for now: " + err.Error()))
+			r.waits(noMoreJobs(err))
 		case cluster.Unreachable(err):
 			r.waits("the Kubernetes API does not answer")
 		case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
@@ -106,6 +108,9 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 			return oneLine(explained.Error()), nil
 		}
 		if waited := r.opt.Now().Sub(began); patience > 0 && waited >= patience {
+			if overQuota(err) {
+				return fmt.Sprintf("%s; it was waited for %s", noMoreJobs(err), waited.Round(time.Second)), nil
+			}
 			return "", fmt.Errorf("waited for %s: %w", waited.Round(time.Second), r.in(r.namespace).Explain(createJobs, err))
 		}
 		select {
@@ -258,6 +263,10 @@ func (r *voyage) ask(ctx context.Context, state sight, now time.Time) string {
 // overQuota reports whether a Job was refused for now, and may be taken when others have ended.
 func overQuota(err error) bool {
 	return apierrors.IsForbidden(err) && containsAny(err.Error(), "exceeded quota")
+}
+
+func noMoreJobs(err error) string {
+	return oneLine("the cluster takes no more Jobs for now: " + err.Error())
 }
 
 // conclude deletes a Job that is done with. One whose pod failed stays, to be looked at, unless the pod would go on.

@@ -1,10 +1,17 @@
 package live
 
 import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // TestSidecar: what runs besides the step in its pod, and goes on, does not keep it.
@@ -39,5 +46,80 @@ func TestFailedJobStays(t *testing.T) {
 	a.setPod("j", podOf(corev1.PodFailed, ends(3, "Error", "")))
 	if got := await(t, ended, 5*time.Second); got.String() != "3: " || a.left() != "j" {
 		t.Errorf("got %v, Jobs left: %q", got, a.left())
+	}
+}
+
+var (
+	conflict = apierrors.NewConflict(corev1.Resource("resourcequotas"), "jobs",
+		errors.New("the object has been modified; please apply your changes to the latest version and try again"))
+	quota = apierrors.NewForbidden(batchv1.Resource("jobs"), "j",
+		errors.New("exceeded quota: jobs, requested: count/jobs.batch=1, used: count/jobs.batch=2, limited: count/jobs.batch=2"))
+)
+
+// heard collects what a Listener hears of waiting.
+type heard struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (h *heard) listener() Listener {
+	return Listener{Waits: func(why string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.said = append(h.said, why)
+	}}
+}
+
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Join(slices.DeleteFunc(slices.Clone(h.said), func(s string) bool { return s == "" }), "\n")
+}
+
+// TestCreateTriesAgain: what keeps a Job from being made for a moment is no failure of its task.
+func TestCreateTriesAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  *apierrors.StatusError
+		says string
+	}{
+		"conflict": {conflict, ""},
+		"quota":    {quota, "the cluster takes no more Jobs for now: "},
+		"busy":     {apierrors.NewTooManyRequestsError("later"), "the Kubernetes API does not answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
+				if what != "POST jobs" || a.count(what) > 1 {
+					return false
+				}
+				refuse(w, test.err)
+				return true
+			}
+			var h heard
+			ended := start(t.Context(), a.shipper(Options{Outage: time.Minute}), jobNamed("j"), h.listener())
+			until(t, "a Job", func() bool { return a.left() == "j" })
+			a.setPod("j", podOf(corev1.PodSucceeded, ends(0, "Completed", "")))
+			got := await(t, ended, 5*time.Second)
+			if got.String() != "0: " || test.says == "" && h.String() != "" || !strings.HasPrefix(h.String(), test.says) {
+				t.Errorf("got %v, said %q", got, h.String())
+			}
+		})
+	}
+}
+
+// TestQuotaForLong: that is a failed attempt, which can be tried again or caught.
+func TestQuotaForLong(t *testing.T) {
+	a := newAPI(t)
+	a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
+		if what == "POST jobs" {
+			refuse(w, quota)
+		}
+		return what == "POST jobs"
+	}
+	ended := start(t.Context(), a.shipper(Options{Patience: time.Second, Outage: time.Minute}), jobNamed("j"), Listener{})
+	got := await(t, ended, 5*time.Second)
+	if got.err != nil || !strings.Contains(got.ending.Why, "exceeded quota: jobs") || !strings.Contains(got.ending.Why, "; it was waited for ") {
+		t.Errorf("got %v, %v", got.ending, got.err)
 	}
 }
