@@ -93,6 +93,8 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 			return "", nil
 		case apierrors.IsConflict(err):
 			// Other Jobs were counted against a quota at the same moment.
+		case apierrors.IsUnauthorized(err):
+			// The credentials are too old: the next request comes with fresh ones, if there are any.
 		case overQuota(err):
 			patience = r.opt.Patience
 			r.waits(noMoreJobs(err))

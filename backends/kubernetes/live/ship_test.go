@@ -2,6 +2,7 @@ package live
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/mf-run/mf/backends/live"
 )
 
 // TestSidecar: what runs besides the step in its pod, and goes on, does not keep it.
@@ -84,6 +87,7 @@ func TestCreateTriesAgain(t *testing.T) {
 	}{
 		"conflict": {conflict, ""},
 		"quota":    {quota, "the cluster takes no more Jobs for now: "},
+		"expired":  {apierrors.NewUnauthorized("the token has expired"), ""},
 		"busy":     {apierrors.NewTooManyRequestsError("later"), "the Kubernetes API does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,5 +125,30 @@ func TestQuotaForLong(t *testing.T) {
 	got := await(t, ended, 5*time.Second)
 	if got.err != nil || !strings.Contains(got.ending.Why, "exceeded quota: jobs") || !strings.Contains(got.ending.Why, "; it was waited for ") {
 		t.Errorf("got %v, %v", got.ending, got.err)
+	}
+}
+
+// TestExpiredCredentials: a run outlives its token, as the next request comes with a fresh one; but not for ever.
+func TestExpiredCredentials(t *testing.T) {
+	for _, forever := range []bool{false, true} {
+		t.Run(fmt.Sprint(forever), func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
+				if what == "POST jobs" || !forever && a.count(what) != 1 {
+					return false
+				}
+				refuse(w, apierrors.NewUnauthorized("the token has expired"))
+				return true
+			}
+			s := a.shipper(Options{Outage: 2 * time.Second})
+			ended := start(t.Context(), s, jobNamed("j"), Listener{})
+			until(t, "a Job", func() bool { return a.left() == "j" })
+			a.setPod("j", podOf(corev1.PodSucceeded, ends(0, "Completed", "")))
+			got := await(t, ended, 8*time.Second)
+			if forever != errors.Is(got.err, live.ErrDenied) || !forever && got.String() != "0: " {
+				t.Errorf("got %v", got)
+			}
+		})
 	}
 }

@@ -88,7 +88,7 @@ func follow[T metav1.Object](s *Shipper, namespace string, src source[T]) {
 	var away time.Time // since when the server does not answer
 	told, pause := false, firstPause
 	for s.ctx.Err() == nil {
-		err := once(s, namespace, src, func() {
+		request, err := once(s, namespace, src, func() {
 			if told {
 				s.opt.Notify("the Kubernetes API answers again")
 			}
@@ -99,7 +99,10 @@ func follow[T metav1.Object](s *Shipper, namespace string, src source[T]) {
 			return
 		case err == nil:
 			continue // the server ends a watch now and then
-		case errors.Is(err, live.ErrDenied), errors.Is(err, live.ErrNotFound):
+		}
+		passes := apierrors.IsUnauthorized(err) // the next request comes with fresh credentials
+		err = s.in(namespace).Explain(request, err)
+		if !passes && (errors.Is(err, live.ErrDenied) || errors.Is(err, live.ErrNotFound)) {
 			s.abort(err)
 			return
 		}
@@ -122,8 +125,9 @@ func follow[T metav1.Object](s *Shipper, namespace string, src source[T]) {
 	}
 }
 
-// once lists, and then watches until the server or the connection ends it. answered is called when the list was read.
-func once[T metav1.Object](s *Shipper, namespace string, src source[T], answered func()) error {
+// once lists, and then watches until the server or the connection ends it. answered is called when the list was read. An
+// error comes with the request that had it.
+func once[T metav1.Object](s *Shipper, namespace string, src source[T], answered func()) (cluster.Request, error) {
 	opt := metav1.ListOptions{LabelSelector: kubernetes.LabelSession + "=" + s.opt.Session}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
@@ -131,7 +135,7 @@ func once[T metav1.Object](s *Shipper, namespace string, src source[T], answered
 	list, version, err := src.list(listing, opt)
 	cancelList()
 	if err != nil {
-		return s.in(namespace).Explain(src.listing, err)
+		return src.listing, err
 	}
 	answered()
 	present := map[string]bool{}
@@ -149,20 +153,20 @@ func once[T metav1.Object](s *Shipper, namespace string, src source[T], answered
 	opt.ResourceVersion = version
 	w, err := src.watch(ctx, opt)
 	if err != nil {
-		return s.in(namespace).Explain(src.watching, err)
+		return src.watching, err
 	}
 	defer w.Stop()
 	for event := range w.ResultChan() {
 		object, ok := event.Object.(T)
 		if !ok {
 			if event.Type == watch.Error && !apierrors.IsResourceExpired(apierrors.FromObject(event.Object)) {
-				return s.in(namespace).Explain(src.watching, apierrors.FromObject(event.Object))
+				return src.watching, apierrors.FromObject(event.Object)
 			}
-			return nil
+			return src.watching, nil
 		}
 		s.saw(namespace, src.jobOf(object), func(v *sight) { src.note(v, object, event.Type == watch.Deleted) })
 	}
-	return nil
+	return src.watching, nil
 }
 
 // saw writes down what was seen of a Job.
