@@ -243,7 +243,7 @@ func (r *Run) Execute(ctx context.Context, t *Task) (Outcome, error) {
 		a.refuse(t.refused)
 		a.failure.Stopped = ctx.Err() != nil
 	case t.fallback():
-		a.failure = a.fallback()
+		err = a.fallBack(ctx)
 	case t.Gang != nil && t.Gang.apart:
 		err = a.runInGang(ctx)
 	default:

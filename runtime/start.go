@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 
 	"github.com/mf-run/mf/runtime/worker"
@@ -39,13 +40,55 @@ func (r *Run) launch(ctx context.Context, stdout, stderr *osFile) (*worker.Proce
 	return p, err
 }
 
+// typeNotStarted is the failure of a step whose code never ran: nothing for @catch to speak for.
+const typeNotStarted = "mf.NotStarted"
+
+// fallBack records what @catch makes of a step that crashed on all of its attempts. A step whose flow cannot be loaded here is
+// taken for one that never ran in the others either.
+func (a *attempt) fallBack(ctx context.Context) error {
+	if a.task.Step.Command == nil {
+		err := a.run.loads(ctx)
+		var start *StartError
+		if errors.As(err, &start) {
+			a.notStarted(start)
+			a.failure.Stopped = ctx.Err() != nil
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	a.failure = a.fallback()
+	return nil
+}
+
+// loads starts a Python process that is given nothing to do.
+func (r *Run) loads(ctx context.Context) error {
+	var nowhere [2]*osFile
+	for i := range nowhere {
+		f, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		nowhere[i] = f
+	}
+	p, err := r.launch(ctx, nowhere[0], nowhere[1])
+	if err != nil {
+		return err
+	}
+	p.Kill()
+	p.Wait()
+	p.Conn.Close()
+	return nil
+}
+
 // notStarted makes a failure of the step of what kept its process from starting.
 func (a *attempt) notStarted(e *StartError) {
 	if e.Output != "" {
 		a.note("%s", strings.TrimRight(e.Output, "\n"))
 	}
 	a.note("%s", e.Message)
-	a.failure = &Failure{Type: "mf.NotStarted", Message: e.Message, Crashed: true}
+	a.failure = &Failure{Type: typeNotStarted, Message: e.Message, Crashed: true}
 }
 
 // refuse makes a failure of the step of what kept the run's parameters from being made.

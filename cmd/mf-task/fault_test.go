@@ -310,6 +310,24 @@ func TestFlowEndsItsProcess(t *testing.T) {
 	}
 }
 
+// TestNothingToCatch: code that never ran has not crashed, whatever an engine has counted.
+func TestNothingToCatch(t *testing.T) {
+	flow := strings.Replace(strings.Replace(leavingFlow, "import FlowSpec, step", "import FlowSpec, catch, step", 1),
+		"    @step\n    def end", "    @catch(var=\"why\")\n    @step\n    def end", 1)
+	s := deploy(t, testserver.NewBucket(t), "flow.py", flow)
+	s.run(0, "start", "", 0)
+	for attempt, env := range []string{"LEAVE=1", envPython + "=python9", "LEAVE=1", envPython + "=python9"} {
+		s.run(exitFailed, "end", "", attempt, env)
+		if state := s.state("end", "t"); state.Status != "failed" || state.Attempt != attempt {
+			t.Errorf("end stands at %+v after attempt %d", state, attempt)
+		}
+	}
+	s.run(0, "end", "", 4)
+	if state := s.state("end", "t"); state.Status != "caught" {
+		t.Errorf("end stands at %+v", state)
+	}
+}
+
 const slowFlow = `
 from metaflow import FlowSpec, Parameter, step
 import os, time
