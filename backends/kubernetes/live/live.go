@@ -4,6 +4,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	batchclient "k8s.io/client-go/kubernetes/typed/batch/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/mf-run/mf/backends/live"
 	"github.com/mf-run/mf/backends/live/cluster"
@@ -48,6 +50,9 @@ type Shipper struct {
 	batch   batchclient.BatchV1Interface
 	core    coreclient.CoreV1Interface
 	auth    authclient.AuthorizationV1Interface
+	// limiter is where requests wait their turn, before their time runs: thousands of Jobs wait for longer than one request
+	// may take.
+	limiter flowcontrol.RateLimiter
 
 	ctx    context.Context // of the watches
 	cancel context.CancelFunc
@@ -61,18 +66,21 @@ type Shipper struct {
 
 // New returns a Shipper. It asks the cluster nothing. Close ends it.
 func New(c *cluster.Cluster, opt Options) (*Shipper, error) {
-	client, err := rest.HTTPClientFor(c.Config)
+	config := rest.CopyConfig(c.Config)
+	config.QPS = -1 // the limiter stands before the client
+	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to Kubernetes: %w", err)
 	}
 	s := &Shipper{cluster: c, opt: opt, shipments: map[string]*shipment{}, watched: map[string]bool{}}
-	if s.batch, err = batchclient.NewForConfigAndClient(c.Config, client); err != nil {
+	s.limiter = flowcontrol.NewTokenBucketRateLimiter(cmp.Or(c.Config.QPS, rest.DefaultQPS), cmp.Or(c.Config.Burst, rest.DefaultBurst))
+	if s.batch, err = batchclient.NewForConfigAndClient(config, client); err != nil {
 		return nil, fmt.Errorf("connecting to Kubernetes: %w", err)
 	}
-	if s.core, err = coreclient.NewForConfigAndClient(c.Config, client); err != nil {
+	if s.core, err = coreclient.NewForConfigAndClient(config, client); err != nil {
 		return nil, fmt.Errorf("connecting to Kubernetes: %w", err)
 	}
-	if s.auth, err = authclient.NewForConfigAndClient(c.Config, client); err != nil {
+	if s.auth, err = authclient.NewForConfigAndClient(config, client); err != nil {
 		return nil, fmt.Errorf("connecting to Kubernetes: %w", err)
 	}
 	if s.opt.Notify == nil {

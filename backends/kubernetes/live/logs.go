@@ -58,6 +58,9 @@ func (r *voyage) openLog(p *corev1.Pod) *podLog {
 // read follows the log from its beginning and hands on all but the first lines. It returns how many it handed on; no error
 // means that the container has ended.
 func (r *voyage) read(ctx context.Context, pod string, skip int) (n int, err error) {
+	if err := r.limiter.Wait(ctx); err != nil {
+		return 0, err
+	}
 	body, err := r.core.Pods(r.namespace).GetLogs(pod,
 		&corev1.PodLogOptions{Container: kubernetes.ContainerName, Follow: true}).Stream(ctx)
 	if err != nil {

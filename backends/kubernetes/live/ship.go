@@ -75,12 +75,19 @@ type voyage struct {
 	asked time.Time
 }
 
+// stopped is what there is to say of an attempt whose run was stopped.
+const stopped = "the run was stopped"
+
 // create makes the Job. refused says why the cluster does not take it.
 func (r *voyage) create(ctx context.Context) (refused string, err error) {
-	began, pause := r.opt.Now(), firstPause
+	var since time.Time // it does not go through
+	pause := firstPause
 	job := r.job.DeepCopy()
 	job.Namespace = r.namespace
 	for {
+		if r.limiter.Wait(ctx) != nil {
+			return stopped, nil
+		}
 		// Not under ctx: a request that was cancelled may have made a Job that nobody knows of.
 		request, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		_, err := r.batch.Jobs(r.namespace).Create(request, job, metav1.CreateOptions{})
@@ -109,7 +116,10 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 			}
 			return oneLine(explained.Error()), nil
 		}
-		if waited := r.opt.Now().Sub(began); patience > 0 && waited >= patience {
+		if since.IsZero() {
+			since = r.opt.Now()
+		}
+		if waited := r.opt.Now().Sub(since); patience > 0 && waited >= patience {
 			if overQuota(err) {
 				return fmt.Sprintf("%s; it was waited for %s", noMoreJobs(err), waited.Round(time.Second)), nil
 			}
@@ -117,7 +127,7 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return "the run was stopped", nil
+			return stopped, nil
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, longestPause)
@@ -274,6 +284,7 @@ func noMoreJobs(err error) string {
 // conclude deletes a Job that is done with. One whose pod failed stays, to be looked at, unless the pod would go on.
 func (r *voyage) conclude(ctx context.Context, v verdict) Ending {
 	if v.ending.Exit == 0 || v.lingers {
+		_ = r.limiter.Wait(context.WithoutCancel(ctx)) // cannot fail
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
 		// What cannot be deleted now, the cluster deletes when its time is up.

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/mf-run/mf/backends/live"
 )
@@ -150,5 +152,55 @@ func TestExpiredCredentials(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 		})
+	}
+}
+
+// turns is a limiter that lets one request pass for each value sent; all once it is closed.
+type turns struct {
+	flowcontrol.RateLimiter
+	next chan struct{}
+}
+
+func (l turns) Wait(ctx context.Context) error {
+	if _, bounded := ctx.Deadline(); bounded {
+		return errors.New("would exceed context deadline") // as the real one has it of a long queue
+	}
+	select {
+	case <-l.next:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestManyJobs: a Job that has to wait for its turn behind others does not fail for it.
+func TestManyJobs(t *testing.T) {
+	a := newAPI(t)
+	s := a.shipper(Options{Outage: time.Minute})
+	limit := turns{next: make(chan struct{})}
+	s.limiter = limit
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first, second := start(ctx, s, jobNamed("a"), Listener{}), start(ctx, s, jobNamed("b"), Listener{})
+	limit.next <- struct{}{}
+	until(t, "a Job", func() bool { return a.left() != "" })
+	made := a.left()
+	select {
+	case got := <-first:
+		t.Errorf("got %v", got)
+	case got := <-second:
+		t.Errorf("got %v", got)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if a.left() != made {
+		t.Errorf("%q were made in one turn", a.left())
+	}
+	cancel()
+	close(limit.next)
+	if a, b := await(t, first, 5*time.Second), await(t, second, 5*time.Second); a.String() != "-1: "+stopped || b.String() != "-1: "+stopped {
+		t.Errorf("got %v, %v", a, b)
+	}
+	if left := a.left(); left != "" {
+		t.Errorf("Jobs left: %s", left)
 	}
 }

@@ -28,7 +28,7 @@ func (r *voyage) stop() (Ending, error) {
 		}
 		// A Job that was deleted before its pod was made is gone with no pod.
 		if v.phase == ended && (state.jobGone || state.podGone) {
-			return Ending{Why: "the run was stopped", Exit: v.ending.Exit, LogWhole: r.drain()}, nil
+			return Ending{Why: stopped, Exit: v.ending.Exit, LogWhole: r.drain()}, nil
 		}
 		select {
 		case <-r.changed:
@@ -39,7 +39,7 @@ func (r *voyage) stop() (Ending, error) {
 			r.remove(0)
 			timeout = time.After(abortWait)
 		case <-timeout:
-			return Ending{Why: "the run was stopped, and the pod did not end in time", Exit: -1}, nil
+			return Ending{Why: stopped + ", and the pod did not end in time", Exit: -1}, nil
 		}
 	}
 }
@@ -49,6 +49,7 @@ const abortWait = 2 * time.Second
 
 // remove deletes the Job and its pod: with the pod's own grace where it is negative.
 func (r *voyage) remove(grace int64) {
+	_ = r.limiter.Wait(context.Background()) // cannot fail
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	// The Job goes last: while it is there, something of it may still run.
