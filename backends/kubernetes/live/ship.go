@@ -34,8 +34,6 @@ const (
 	eventsAfter = 15 * time.Second
 	// logGrace is how long the rest of the log is waited for once the pod has ended.
 	logGrace = 5 * time.Second
-	// stopSlack is how much longer than its own grace a pod that is stopped may take to be gone.
-	stopSlack = 15 * time.Second
 )
 
 // Run creates a Job and returns when its pod has ended, or cannot start. Nothing of it runs then: the Job is deleted unless
@@ -50,11 +48,21 @@ func (s *Shipper) Run(ctx context.Context, job *batchv1.Job, hear Listener) (End
 	}
 	defer s.forget(h)
 	r := &voyage{Shipper: s, shipment: h, job: job, hear: hear, lines: make(chan string, 64)}
+	defer func() {
+		if r.log != nil {
+			r.log.cancel()
+		}
+	}()
 	refused, err := r.create(ctx)
-	if err != nil || refused != "" {
-		return Ending{Why: refused, Exit: -1}, err
+	if err == nil && refused == "" {
+		return r.follow(ctx)
 	}
-	return r.follow(ctx)
+	if r.unanswered { // it may have been made all the same
+		if ending, _ := r.stop(); err == nil && ctx.Err() != nil {
+			return ending, nil
+		}
+	}
+	return Ending{Why: refused, Exit: -1}, err
 }
 
 // voyage is one call of Run.
@@ -65,8 +73,10 @@ type voyage struct {
 	hear Listener
 
 	created time.Time
-	log     *podLog
-	lines   chan string
+	// unanswered is set where a request that makes the Job had no answer.
+	unanswered bool
+	log        *podLog
+	lines      chan string
 	// blocked is what the listener was told last, since when something is in the way.
 	blocked string
 	since   time.Time
@@ -105,7 +115,8 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 		case overQuota(err):
 			patience = r.opt.Patience
 			r.waits(noMoreJobs(err))
-		case cluster.Unreachable(err):
+		case cluster.Unreachable(err): // or too busy
+			r.unanswered = true
 			r.waits("the Kubernetes API does not answer")
 		case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 			return oneLine("the cluster does not take the Job: " + err.Error()), nil
@@ -136,11 +147,6 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 
 // follow waits for the end of the pod.
 func (r *voyage) follow(ctx context.Context) (Ending, error) {
-	defer func() {
-		if r.log != nil {
-			r.log.cancel()
-		}
-	}()
 	for {
 		state, err := r.look()
 		if err != nil {
@@ -159,7 +165,7 @@ func (r *voyage) follow(ctx context.Context) (Ending, error) {
 			r.waits("")
 		case waiting:
 			if why, gaveUp := r.obstructed(ctx, state, v, now); gaveUp {
-				r.remove(0)
+				r.discard(ctx, 0)
 				return Ending{Why: why, Exit: -1}, nil
 			}
 		}
@@ -283,20 +289,14 @@ func noMoreJobs(err error) string {
 
 // conclude deletes a Job that is done with. One whose pod failed stays, to be looked at, unless the pod would go on.
 func (r *voyage) conclude(ctx context.Context, v verdict) Ending {
-	if v.ending.Exit == 0 || v.lingers {
-		_ = r.limiter.Wait(context.WithoutCancel(ctx)) // cannot fail
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-		defer cancel()
+	switch {
+	case v.lingers:
+		r.discard(ctx, -1)
+	case v.ending.Exit == 0:
+		ctx = context.WithoutCancel(ctx)
+		_ = r.limiter.Wait(ctx) // cannot fail
 		// What cannot be deleted now, the cluster deletes when its time is up.
 		_ = r.delete(ctx, metav1.DeletePropagationBackground)
 	}
 	return v.ending
-}
-
-func (r *voyage) delete(ctx context.Context, how metav1.DeletionPropagation) error {
-	err := r.batch.Jobs(r.namespace).Delete(ctx, r.name, metav1.DeleteOptions{PropagationPolicy: &how})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,5 +203,102 @@ func TestManyJobs(t *testing.T) {
 	}
 	if left := a.left(); left != "" {
 		t.Errorf("Jobs left: %s", left)
+	}
+}
+
+// hangUp ends a request without an answer.
+func hangUp(w http.ResponseWriter) {
+	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		conn.Close()
+	}
+}
+
+// TestStopInAnOutage: that the API server does not answer just then leaves no Job behind.
+func TestStopInAnOutage(t *testing.T) {
+	for name, test := range map[string]struct {
+		pod  *corev1.Pod
+		stop bool
+		want string
+	}{
+		"stopped":   {podOf(corev1.PodRunning, runs), true, "-1: " + stopped},
+		"gave up":   {podOf(corev1.PodPending, waits("InvalidImageName", "")), false, "-1: the image acme/train:1 cannot be pulled: that is no valid name of an image"},
+		"lingering": {podOf(corev1.PodRunning, ends(0, "", ""), sidecar), false, "0: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
+				if what != "DELETE jobs" || a.count(what) > 2 {
+					return false
+				}
+				hangUp(w)
+				return true
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var h heard
+			ended := start(ctx, a.shipper(Options{Outage: time.Minute, Notify: h.listener().Waits}), jobNamed("j"), Listener{})
+			until(t, "a Job", func() bool { return a.left() == "j" })
+			a.setPod("j", test.pod)
+			if test.stop {
+				cancel()
+			}
+			if got := await(t, ended, 8*time.Second); got.String() != test.want || a.left() != "" || h.String() != "" {
+				t.Errorf("got %v, Jobs left: %q, said %q", got, a.left(), h.String())
+			}
+		})
+	}
+}
+
+// TestStopTwiceInAnOutage: the second Ctrl-C does not wait for the first.
+func TestStopTwiceInAnOutage(t *testing.T) {
+	a := newAPI(t)
+	var mended atomic.Bool
+	a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
+		if what != "DELETE jobs" || mended.Load() {
+			return false
+		}
+		hangUp(w)
+		return true
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	abort := make(chan struct{})
+	ended := start(ctx, a.shipper(Options{Outage: time.Minute, Abort: abort}), jobNamed("j"), Listener{})
+	until(t, "a Job", func() bool { return a.left() == "j" })
+	cancel()
+	until(t, "a pause of more than 3 seconds", func() bool { return a.count("DELETE jobs") == 4 })
+	mended.Store(true)
+	close(abort)
+	if got := await(t, ended, 2*time.Second); got.String() != "-1: "+stopped || a.left() != "" {
+		t.Errorf("got %v, Jobs left: %q", got, a.left())
+	}
+}
+
+// TestUnansweredCreate: a request without an answer may have made a Job, which is deleted where nobody waits for it.
+func TestUnansweredCreate(t *testing.T) {
+	for name, stop := range map[string]bool{"stopped": true, "end of patience": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
+				if what != "POST jobs" {
+					return false
+				}
+				a.setJob(jobNamed("j"))
+				hangUp(w)
+				return true
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := start(ctx, a.shipper(Options{Outage: time.Second}), jobNamed("j"), Listener{})
+			until(t, "a Job", func() bool { return a.left() == "j" })
+			if stop {
+				cancel()
+			}
+			got := await(t, ended, 8*time.Second)
+			if stop && got.String() != "-1: "+stopped || !stop && !errors.Is(got.err, live.ErrUnavailable) || a.left() != "" {
+				t.Errorf("got %v, Jobs left: %q", got, a.left())
+			}
+		})
 	}
 }

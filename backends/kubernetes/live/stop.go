@@ -5,21 +5,39 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mf-run/mf/backends/live/cluster"
+)
+
+// The times of a stop.
+const (
+	// stopSlack is how much longer than its own grace a pod that is stopped may take to be gone, and what deletes it to be
+	// answered.
+	stopSlack = 15 * time.Second
+	// abortWait is how long pods that are ended at once are waited for.
+	abortWait = 2 * time.Second
+	// abortTries is for how long it is tried to end them.
+	abortTries = 10 * time.Second
 )
 
 // stop deletes the Job, and waits until its pod has ended.
 func (r *voyage) stop() (Ending, error) {
-	grace := time.Duration(0)
+	wait := stopSlack
 	if seconds := r.job.Spec.Template.Spec.TerminationGracePeriodSeconds; seconds != nil {
-		grace = time.Duration(*seconds) * time.Second
+		wait += time.Duration(*seconds) * time.Second
 	}
-	r.remove(-1)
-	timeout := time.After(grace + stopSlack)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	polite, hasten := context.WithCancel(ctx)
+	defer hasten()
+	removed := r.removal(polite, -1, wait)
+	var timeout <-chan time.Time
 	abort := r.opt.Abort
 	for {
 		state, err := r.look()
-		if err != nil {
+		if err != nil && removed == nil {
 			return Ending{}, err
 		}
 		v := judge(state, r.opt.Now())
@@ -34,36 +52,95 @@ func (r *voyage) stop() (Ending, error) {
 		case <-r.changed:
 		case line := <-r.lines:
 			r.print(line)
+		case err := <-removed:
+			if removed = nil; err != nil {
+				r.undeleted(err)
+				return Ending{Why: stopped, Exit: -1, LogWhole: r.drain()}, nil
+			}
+			timeout = time.After(wait)
 		case <-abort:
-			abort = nil
-			r.remove(0)
-			timeout = time.After(abortWait)
+			hasten()
+			removed, timeout = r.removal(ctx, 0, abortTries), nil
+			abort, wait = nil, abortWait
 		case <-timeout:
 			return Ending{Why: stopped + ", and the pod did not end in time", Exit: -1}, nil
 		}
 	}
 }
 
-// abortWait is how long pods that are ended at once are waited for.
-const abortWait = 2 * time.Second
+// removal does what remove does meanwhile.
+func (r *voyage) removal(ctx context.Context, grace int64, patience time.Duration) <-chan error {
+	done := make(chan error, 1)
+	r.done.Go(func() { done <- r.remove(ctx, grace, patience) })
+	return done
+}
 
-// remove deletes the Job and its pod: with the pod's own grace where it is negative.
-func (r *voyage) remove(grace int64) {
-	_ = r.limiter.Wait(context.Background()) // cannot fail
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
-	// The Job goes last: while it is there, something of it may still run.
-	if err := r.delete(ctx, metav1.DeletePropagationForeground); err != nil {
-		r.opt.Notify("the Job " + r.name + " could not be deleted: " + oneLine(r.in(r.namespace).Explain(deleteJobs, err).Error()))
-		return
+// remove deletes the Job and its pod: with the pod's own grace where it is negative. It tries again for as long as patience
+// says. The error says that there is no such Job as well.
+func (r *voyage) remove(ctx context.Context, grace int64, patience time.Duration) error {
+	var since time.Time // it is tried
+	pause := firstPause
+	for {
+		if err := r.limiter.Wait(ctx); err != nil {
+			return err
+		}
+		if since.IsZero() {
+			since = r.opt.Now()
+		}
+		// The Job goes last: while it is there, something of it may still run.
+		err := r.delete(ctx, metav1.DeletePropagationForeground)
+		if err == nil {
+			r.hurry(ctx, grace)
+			return nil
+		}
+		if !passing(err) || r.opt.Now().Sub(since) >= patience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longestPause)
 	}
-	if grace < 0 {
-		return
-	}
-	if state, _ := r.look(); state.pod != nil && !state.podGone {
+}
+
+// passing reports whether the same request may go through soon.
+func passing(err error) bool {
+	return cluster.Unreachable(err) || apierrors.IsConflict(err) || apierrors.IsUnauthorized(err)
+}
+
+// hurry leaves the pod of a Job that is being deleted no more time than grace says.
+func (r *voyage) hurry(ctx context.Context, grace int64) {
+	if state, _ := r.look(); grace >= 0 && state.pod != nil && !state.podGone && r.limiter.Wait(ctx) == nil {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
 		// Not every account may: the Job's deletion then takes the pod's own time.
 		_ = r.core.Pods(r.namespace).Delete(ctx, state.pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace})
 	}
+}
+
+// discard deletes the Job of a pod that would go on although nobody waits for it: in an outage for as long as one is borne,
+// but for no longer than a stop takes once the run is stopped.
+func (r *voyage) discard(ctx context.Context, grace int64) {
+	err := r.remove(ctx, grace, r.opt.Outage)
+	if err != nil && ctx.Err() != nil {
+		err = r.remove(context.WithoutCancel(ctx), grace, stopSlack)
+	}
+	r.undeleted(err)
+}
+
+// undeleted tells of a Job that could not be deleted.
+func (r *voyage) undeleted(err error) {
+	if err != nil && !apierrors.IsNotFound(err) {
+		r.opt.Notify("the Job " + r.name + " could not be deleted: " + oneLine(r.in(r.namespace).Explain(deleteJobs, err).Error()))
+	}
+}
+
+func (r *voyage) delete(ctx context.Context, how metav1.DeletionPropagation) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return r.batch.Jobs(r.namespace).Delete(ctx, r.name, metav1.DeleteOptions{PropagationPolicy: &how})
 }
 
 func containsAny(text string, parts ...string) bool {
