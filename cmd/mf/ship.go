@@ -198,14 +198,19 @@ func (k *shipping) Takes(s *ir.Step) bool { return ships(s) }
 
 // Run implements local.Elsewhere.
 func (k *shipping) Run(ctx context.Context, t *runtime.Task) (local.Ending, error) {
-	shown := map[datastore.Stream]int{}
+	shown := map[datastore.Stream]*shownLog{datastore.Stdout: {}, datastore.Stderr: {}}
 	end, err := k.live.Run(ctx, k.jobs.Job(k.session, t.Invocation()), k8slive.Listener{
 		Waits:  func(why string) { k.ui.waits(t, why) },
 		Silent: func(err error) { k.silent(err) },
+		Gap: func() {
+			for _, s := range shown {
+				s.tear()
+			}
+		},
 		Line: func(text string) {
 			line, marked := runtime.ParseLine(text)
 			if marked {
-				shown[line.Stream]++
+				shown[line.Stream].add(line.Time, line.Text)
 			} else if line.Message = repeatsFailure(text); line.Time.IsZero() {
 				line.Time = k.run.Now()
 			}
@@ -241,17 +246,16 @@ func lastWords(said string) string {
 // catchUpTime bounds how long the log of an attempt is read for.
 const catchUpTime = 30 * time.Second
 
-// catchUp shows those lines of an attempt that the container's log did not: the datastore has them all.
-func (k *shipping) catchUp(ctx context.Context, t *runtime.Task, shown map[datastore.Stream]int) {
+// catchUp shows those lines of an attempt that were not: the datastore has them all.
+func (k *shipping) catchUp(ctx context.Context, t *runtime.Task, shown map[datastore.Stream]*shownLog) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
 	defer cancel()
 	for _, stream := range []datastore.Stream{datastore.Stdout, datastore.Stderr} {
-		skip := shown[stream]
 		for line, err := range k.run.Store.ReadLog(ctx, t.Ref, t.Attempt, stream) {
 			if err != nil {
 				return // the log is there all the same: mf logs reads it
 			}
-			if skip--; skip < 0 {
+			if shown[stream].missing(line.Time, line.Text) {
 				k.run.Output(runtime.Line{Task: t, Stream: stream, Time: line.Time, Text: line.Text})
 			}
 		}

@@ -96,6 +96,9 @@ func (s *Shipper) Close() {
 	s.done.Wait()
 }
 
+// turn waits until a request may be made. It is false where ctx was cancelled before.
+func (s *Shipper) turn(ctx context.Context) bool { return s.limiter.Wait(ctx) == nil }
+
 // String says which cluster it is.
 func (s *Shipper) String() string { return s.cluster.String() }
 

@@ -22,6 +22,8 @@ type Listener struct {
 	Waits func(why string)
 	// Line is told of each line that the container prints, without its end.
 	Line func(text string)
+	// Gap is told that lines may be missing between those told before and the next: the cluster kept no more of the log.
+	Gap func()
 	// Silent is told why lines cannot be had while the pod runs.
 	Silent func(err error)
 }
@@ -47,7 +49,7 @@ func (s *Shipper) Run(ctx context.Context, job *batchv1.Job, hear Listener) (End
 		return Ending{}, err
 	}
 	defer s.forget(h)
-	r := &voyage{Shipper: s, shipment: h, job: job, hear: hear, lines: make(chan string, 64)}
+	r := &voyage{Shipper: s, shipment: h, job: job, hear: hear, lines: make(chan logLine, 64)}
 	defer func() {
 		if r.log != nil {
 			r.log.cancel()
@@ -76,7 +78,7 @@ type voyage struct {
 	// unanswered is set where a request that makes the Job had no answer.
 	unanswered bool
 	log        *podLog
-	lines      chan string
+	lines      chan logLine
 	// blocked is what the listener was told last, since when something is in the way.
 	blocked string
 	since   time.Time
@@ -95,7 +97,7 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 	job := r.job.DeepCopy()
 	job.Namespace = r.namespace
 	for {
-		if r.limiter.Wait(ctx) != nil {
+		if !r.turn(ctx) {
 			return stopped, nil
 		}
 		// Not under ctx: a request that was cancelled may have made a Job that nobody knows of.
@@ -294,7 +296,7 @@ func (r *voyage) conclude(ctx context.Context, v verdict) Ending {
 		r.discard(ctx, -1)
 	case v.ending.Exit == 0:
 		ctx = context.WithoutCancel(ctx)
-		_ = r.limiter.Wait(ctx) // cannot fail
+		r.turn(ctx)
 		// What cannot be deleted now, the cluster deletes when its time is up.
 		_ = r.delete(ctx, metav1.DeletePropagationBackground)
 	}

@@ -81,8 +81,8 @@ func (r *voyage) remove(ctx context.Context, grace int64, patience time.Duration
 	var since time.Time // it is tried
 	pause := firstPause
 	for {
-		if err := r.limiter.Wait(ctx); err != nil {
-			return err
+		if !r.turn(ctx) {
+			return ctx.Err()
 		}
 		if since.IsZero() {
 			since = r.opt.Now()
@@ -112,7 +112,7 @@ func passing(err error) bool {
 
 // hurry leaves the pod of a Job that is being deleted no more time than grace says.
 func (r *voyage) hurry(ctx context.Context, grace int64) {
-	if state, _ := r.look(); grace >= 0 && state.pod != nil && !state.podGone && r.limiter.Wait(ctx) == nil {
+	if state, _ := r.look(); grace >= 0 && state.pod != nil && !state.podGone && r.turn(ctx) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 		// Not every account may: the Job's deletion then takes the pod's own time.
