@@ -85,7 +85,7 @@ func (a *attempt) succeeded() bool {
 	switch {
 	case a.failure == nil:
 		return true
-	case a.task.refused != nil || !a.caught() || a.failure.Type == typeGang || a.failure.Type == typeNotStarted:
+	case a.task.refused != nil || !a.caught() || a.failure.Type == typeGang || a.failure.Type == NotStarted:
 		return false
 	case a.failure.Crashed && !a.task.fallback() && !a.task.final:
 		return false

@@ -40,8 +40,8 @@ func (r *Run) launch(ctx context.Context, stdout, stderr *osFile) (*worker.Proce
 	return p, err
 }
 
-// typeNotStarted is the failure of a step whose code never ran: nothing for @catch to speak for.
-const typeNotStarted = "mf.NotStarted"
+// NotStarted is the type of the failure of a step whose code never ran: nothing for @catch to speak for.
+const NotStarted = "mf.NotStarted"
 
 // fallBack records what @catch makes of a step that crashed on all of its attempts. A step whose flow cannot be loaded here is
 // taken for one that never ran in the others either.
@@ -88,7 +88,7 @@ func (a *attempt) notStarted(e *StartError) {
 		a.note("%s", strings.TrimRight(e.Output, "\n"))
 	}
 	a.note("%s", e.Message)
-	a.failure = &Failure{Type: typeNotStarted, Message: e.Message, Crashed: true}
+	a.failure = &Failure{Type: NotStarted, Message: e.Message, Crashed: true}
 }
 
 // refuse makes a failure of the step of what kept the run's parameters from being made.

@@ -76,6 +76,9 @@ func (s *scheduler) executeElsewhere(ctx context.Context, t *runtime.Task) (runt
 // abandon writes down an attempt that left no record.
 func (s *scheduler) abandon(ctx context.Context, t *runtime.Task, ending Ending, stopped, started bool) (runtime.Outcome, error) {
 	f := &runtime.Failure{Type: lost, Message: ending.Why, Crashed: true, Stopped: stopped}
+	if !started {
+		f.Type = runtime.NotStarted
+	}
 	switch {
 	case f.Message != "":
 	case stopped:

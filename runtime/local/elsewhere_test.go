@@ -280,6 +280,42 @@ func TestLostAttempts(t *testing.T) {
 	}
 }
 
+// TestNothingToCatch: a step that never ran is none that @catch speaks for, however often a place for it was lost; one that ran
+// once is.
+func TestNothingToCatch(t *testing.T) {
+	const source = `
+flow: Lost
+steps:
+  start: {run: 'kill -9 $$', retry: {times: 1, minutes_between: 0}, catch: {var: why}, next: end}
+  end: {run: ':'}
+`
+	for name, c := range map[string]struct {
+		lost   string // the attempts whose pod is lost before it begins
+		status metadata.Status
+		tries  string
+	}{
+		"never": {"0 1", metadata.Failed, "start:0 start:1"},
+		"once":  {"1", metadata.Succeeded, "start:0 start:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, m := newBed(t), &machine{}
+			m.before = func(v ir.TaskInvocation) *local.Ending {
+				if v.Step == "start" && strings.Contains(c.lost, v.Attempt) {
+					return &local.Ending{Why: "the image cannot be pulled", Exit: -1}
+				}
+				return nil
+			}
+			r := b.runMixed(t.Context(), b.away(source, "start"), m, local.Options{})
+			if r.err != nil || r.status != c.status || strings.Join(m.ran, " ") != c.tries {
+				t.Fatalf("ran %v: %+v", m.ran, r)
+			}
+			if c.status == metadata.Failed && (len(r.Failed) != 1 || r.Failed[0].Failure.Message != "the image cannot be pulled") {
+				t.Errorf("%+v", r.Failed)
+			}
+		})
+	}
+}
+
 // brokenMachine cannot be reached.
 type brokenMachine struct{ machine }
 

@@ -98,6 +98,7 @@ func (e *RunError) Error() string { return e.Message }
 type pending struct {
 	task  *runtime.Task
 	dirty bool // some input was run anew, so that the origin's task is of no use
+	began bool // the step's code has run in an attempt
 }
 
 // join collects the inputs of a join that is not complete.
@@ -219,7 +220,9 @@ func (s *scheduler) ended(p *pending, out runtime.Outcome, err error, took time.
 		return
 	}
 	pause := time.Duration(-1)
-	if !out.Failure.Stopped && !s.stopped && t.Attempt+1 < attempts(t.Step) {
+	p.began = p.began || out.Failure.Type != runtime.NotStarted
+	// Past the step's own attempts it is @catch that goes on, which does not speak for a step that never ran.
+	if !out.Failure.Stopped && !s.stopped && t.Attempt+1 < attempts(t.Step) && (t.Attempt < t.Retries || p.began) {
 		if pause = 0; t.Attempt < t.Retries {
 			_, pause = t.Step.Retry()
 		}
@@ -239,7 +242,7 @@ func (s *scheduler) retry(p *pending, pause time.Duration) {
 	next := *p.task
 	next.Attempt++
 	next.Try++
-	again := func() { s.ready = append(s.ready, &pending{task: &next, dirty: p.dirty}) }
+	again := func() { s.ready = append(s.ready, &pending{task: &next, dirty: p.dirty, began: p.began}) }
 	if pause == 0 {
 		again()
 		return
