@@ -94,6 +94,10 @@ func TestExplain(t *testing.T) {
 		"quota": {
 			apierrors.NewForbidden(jobs, "x", errors.New("exceeded quota: small, requested: count/jobs.batch=1")), nil, "exceeded quota",
 		},
+		"webhook": {
+			apierrors.NewForbidden(jobs, "x", errors.New(`admission webhook "policy.acme" denied the request: team ml cannot use image python:3.12`)),
+			nil, "the cluster refuses to create jobs.batch in namespace ml: jobs.batch \"x\" is forbidden: admission webhook \"policy.acme\" denied the request: team ml cannot use image",
+		},
 		"unauthorized": {apierrors.NewUnauthorized("no"), live.ErrDenied, "credentials"},
 		"not found":    {apierrors.NewNotFound(jobs, "x"), live.ErrNotFound, "jobs.batch"},
 		"busy":         {apierrors.NewTooManyRequests("later", 1), live.ErrUnavailable, "https://k8s"},
@@ -102,7 +106,7 @@ func TestExplain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := c.Explain(create, test.err)
-			if test.is != nil && !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.want) {
+			if test.is != nil && !errors.Is(err, test.is) || test.is == nil && errors.Is(err, live.ErrDenied) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v", err)
 			}
 		})

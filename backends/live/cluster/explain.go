@@ -42,8 +42,8 @@ func (c *Cluster) Explain(r Request, err error) error {
 	}
 	where := "in namespace " + c.Namespace
 	switch {
-	case apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "is forbidden: User") && !strings.Contains(err.Error(), "cannot "):
-		// Not a missing permission: a quota or an admission rule.
+	case apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "is forbidden: User") && !denial.MatchString(err.Error()):
+		// Not a missing permission: a quota or an admission rule, which has words of its own.
 		return fmt.Errorf("the cluster refuses to %s %s: %w", r, where, err)
 	case apierrors.IsForbidden(err):
 		verb, resource, group := refused(r, err)
