@@ -192,7 +192,7 @@ func (r *voyage) timer(v verdict, now time.Time) <-chan time.Time {
 	}
 	if v.phase == waiting {
 		sooner(now.Add(eventsAfter))
-		if limit := r.limit(v.hope); limit > 0 && r.blocked != "" {
+		if limit := r.limit(v.hope); limit > 0 && !r.since.IsZero() {
 			sooner(r.since.Add(limit))
 		}
 	}

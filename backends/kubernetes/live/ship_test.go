@@ -302,3 +302,13 @@ func TestUnansweredCreate(t *testing.T) {
 		})
 	}
 }
+
+// TestTimerAfterAnObstacle: a pod that gets on, after something was in the way, is looked at now and then.
+func TestTimerAfterAnObstacle(t *testing.T) {
+	r := &voyage{Shipper: &Shipper{opt: Options{Patience: time.Hour}}, blocked: "the pod cannot be scheduled"}
+	select {
+	case <-r.timer(verdict{phase: waiting}, now):
+		t.Error("the pod is looked at again at once")
+	case <-time.After(300 * time.Millisecond):
+	}
+}
