@@ -68,8 +68,8 @@ const (
 	// TerminationGrace is how long a task that is told to stop may take: mf-task gives the step 20 seconds of it, and has
 	// the rest to store what there is.
 	TerminationGrace = 30 * time.Second
-	// timeoutGrace is how much longer than @timeout a pod may live: the task ends itself in time, after the image was
-	// pulled and mf-task started, and can still record that it did.
+	// timeoutGrace is how much longer than @timeout a pod may live once it has started: the task ends itself in time, and
+	// can still record that it did.
 	timeoutGrace = 5 * time.Minute
 	maxSeconds   = 1<<31 - 1
 )
@@ -142,6 +142,14 @@ func checkText(span diag.Span, what, text string) diag.List {
 // Patience is how long a pod may be kept from starting; 0 for ever.
 func (j *Jobs) Patience() time.Duration { return j.patience }
 
+// starting is how long a pod whose step has a timeout may take to start.
+func (j *Jobs) starting() time.Duration {
+	if j.patience == 0 {
+		return backends.DefaultTimeoutSeconds * time.Second // for ever is what it says, but a Job must end
+	}
+	return j.patience
+}
+
 // Namespaces lists the namespaces that Jobs are made in, sorted; an empty one is the cluster's default.
 func (j *Jobs) Namespaces() []string {
 	var list []string
@@ -166,7 +174,8 @@ func (j *Jobs) Job(session string, v ir.TaskInvocation) *batchv1.Job {
 	p := j.pods[v.Step]
 	deadline := int64(backends.DefaultTimeoutSeconds)
 	if limit := step.Timeout(); limit > 0 {
-		deadline = int64((limit + timeoutGrace + time.Second - 1) / time.Second)
+		// The node counts from where it took the pod, before it pulls images.
+		deadline = int64((limit + timeoutGrace + j.starting() + time.Second - 1) / time.Second)
 	}
 	deadline = min(deadline, maxSeconds)
 	c := pod.Merge(j.base, p)

@@ -66,6 +66,36 @@ func TestJob(t *testing.T) {
 	golden.Check(t, "testdata/work.yaml", manifest(t, jobs.Job("abc", work)))
 }
 
+// TestDeadline: the time that images take is not the step's.
+func TestDeadline(t *testing.T) {
+	f := flow(t, "made-linear")
+	f.Step("work").Decorators = []ir.Decorator{{Name: "timeout", Attributes: ir.Attributes{"minutes": int64(10)}}}
+	work := invocation
+	work.Step = "work"
+	for patience, want := range map[string]string{
+		"":   "2700 4500", // 10 + 5 + 30 minutes
+		"60": "960 1020",
+		"0":  "432900 none", // 5 days stand for ever
+	} {
+		opt := options()
+		opt.Settings = map[string]string{}
+		if patience != "" {
+			opt.Settings["kubernetes.patience"] = patience
+		}
+		jobs, list := kubernetes.New(ir.NewGraph(f), opt, all)
+		if len(list) > 0 {
+			t.Fatal(list)
+		}
+		job, of := jobs.Job("abc", work), "none"
+		if d := job.Spec.ActiveDeadlineSeconds; d != nil {
+			of = fmt.Sprint(*d)
+		}
+		if got := fmt.Sprint(*job.Spec.Template.Spec.ActiveDeadlineSeconds, " ", of); got != want {
+			t.Errorf("with a patience of %q the pod and the Job may take %s seconds, want %s", patience, got, want)
+		}
+	}
+}
+
 // TestAttributes has every attribute of @kubernetes that is acted on, and every setting.
 func TestAttributes(t *testing.T) {
 	f := flow(t, "made-linear")

@@ -202,7 +202,7 @@ func disruption(p *corev1.Pod) string {
 		if p.Spec.ActiveDeadlineSeconds != nil {
 			limit = " of " + (time.Duration(*p.Spec.ActiveDeadlineSeconds) * time.Second).String()
 		}
-		return "the pod outlived its deadline" + limit + ", which is 5 minutes more than the step's timeout"
+		return "the pod outlived its deadline" + limit + ", which is the step's timeout and the time that a pod may take to start"
 	}
 	return "the pod was ended by its node: " + sentence(p.Status.Message, p.Status.Reason)
 }

@@ -114,7 +114,7 @@ func TestJudge(t *testing.T) {
 		"memory":       {sight{pod: podOf(corev1.PodFailed, ends(137, "OOMKilled", ""), limited)}, "ended 137: the container ran out of memory (its limit is 4G)"},
 		"no program":   {sight{pod: podOf(corev1.PodFailed, ends(128, "StartError", "exec: no such file"))}, "ended 128 (exec: no such file): the container could not start: exec: no such file"},
 		"evicted":      {sight{pod: podOf(corev1.PodFailed, reason("Evicted", "The node was low on resource: memory."))}, "ended -1: the pod was evicted: The node was low on resource: memory"},
-		"too late":     {sight{pod: podOf(corev1.PodFailed, reason("DeadlineExceeded", "x"))}, "ended -1: the pod outlived its deadline, which is 5 minutes more than the step's timeout"},
+		"too late":     {sight{pod: podOf(corev1.PodFailed, reason("DeadlineExceeded", "x"))}, "ended -1: the pod outlived its deadline, which is the step's timeout and the time that a pod may take to start"},
 		"node":         {sight{pod: podOf(corev1.PodFailed, reason("NodeShutdown", "Pod was rejected as the node is shutting down."))}, "ended -1: the pod was ended by its node: Pod was rejected as the node is shutting down"},
 		"preempted":    {sight{pod: podOf(corev1.PodFailed, ends(143, "Error", ""), condition(corev1.DisruptionTarget, corev1.ConditionTrue, "PreemptionByScheduler", "for a more important one"))}, "ended 143: the pod was preempted: for a more important one"},
 		"deleted":      {sight{pod: podOf(corev1.PodFailed, ends(143, "Error", ""), deleted(0)), podGone: true}, "ended 143: the pod was deleted"},
