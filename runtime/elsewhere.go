@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/mf-run/mf/datastore"
@@ -90,6 +91,15 @@ func (l *Loader) failure(ctx context.Context, res *Result) (*Failure, error) {
 	f := &Failure{Type: e.Type, Message: e.Exception}
 	f.Traceback, _ = e.Stacktrace.(string)
 	return f, nil
+}
+
+// ended are the words for a process that somebody or something ended; no record tells it in another way. A shell says it by
+// the exit codes.
+var ended = regexp.MustCompile(`was killed by signal |was lost: |was told to stop|exited with code (137|143)\b|before the step was complete`)
+
+// WasEnded reports whether a failure says no more than that the step's process was ended.
+func (f *Failure) WasEnded() bool {
+	return strings.HasPrefix(f.Type, "mf.") && ended.MatchString(f.Message)
 }
 
 // Abandon records an attempt that ended elsewhere without a record of its own as failed, for the reason given, so that

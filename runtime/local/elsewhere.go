@@ -62,8 +62,8 @@ func (s *scheduler) executeElsewhere(ctx context.Context, t *runtime.Task) (runt
 	}
 	if f := out.Failure; f != nil && out.Result == nil {
 		f.Stopped = ctx.Err() != nil
-		if ending.Why != "" && !f.Stopped {
-			// What the step itself saw of it, a signal, says less.
+		if ending.Why != "" && !f.Stopped && f.WasEnded() {
+			// What the step itself saw of it, a signal, says less. But what it had failed with before stays.
 			*f = runtime.Failure{Type: lost, Message: ending.Why, Traceback: f.Traceback}
 		}
 	}

@@ -316,6 +316,48 @@ steps:
 	}
 }
 
+// TestWordsFromOutside: that a pod is gone when its task is looked for does not hide why the task had failed before; but
+// of a process that was ended the outside knows more.
+func TestWordsFromOutside(t *testing.T) {
+	const why = "the pod was deleted"
+	for command, want := range map[string]string{
+		"exit 7":          "the command exited with code 7",
+		"kill -9 $$":      why,
+		"kill -15 $$":     why,
+		"exit 143":        why, // as a shell says that what it ran was told to end
+		"true":            "wrote no file",
+		"sleep 9; exit 1": "the command ran longer than its timeout of 1s",
+	} {
+		t.Run(command, func(t *testing.T) {
+			b, m := newBed(t), &machine{}
+			m.after = func(v ir.TaskInvocation) *local.Ending {
+				if v.Step == "start" {
+					return &local.Ending{Why: why, Exit: -1}
+				}
+				return nil
+			}
+			r := b.runMixed(t.Context(), b.away("flow: Lost\nsteps:\n  start: {run: '"+command+"', outputs: [x], timeout: 1s, next: end}\n  end: {run: ':'}\n"), m, local.Options{})
+			if len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Failure.Message, want) {
+				t.Fatalf("%+v", r)
+			}
+		})
+	}
+	for _, test := range []struct {
+		failure runtime.Failure
+		ended   bool
+	}{
+		{runtime.Failure{Type: "builtins.RuntimeError", Message: "DataLoader worker was killed by signal 9"}, false},
+		{runtime.Failure{Type: "mf.StepFailed", Message: "the step's process was killed by signal 9 (killed); the system does this when memory runs out"}, true},
+		{runtime.Failure{Type: "mf.StepFailed", Message: "the task was told to stop, and the step's process ended"}, true},
+		{runtime.Failure{Type: "mf.StepFailed", Message: "the step's process exited with code 1 before the step was complete"}, true},
+		{runtime.Failure{Type: "mf.StepFailed", Message: "the step ran longer than its timeout of 2s and did not stop by itself"}, false},
+	} {
+		if got := test.failure.WasEnded(); got != test.ended {
+			t.Errorf("%+v: %v", test.failure, got)
+		}
+	}
+}
+
 // brokenMachine cannot be reached.
 type brokenMachine struct{ machine }
 
