@@ -51,7 +51,7 @@ type verdict struct {
 	// begun reports whether the container has started, so that there is a log.
 	begun bool
 	// ending is set once phase is ended. lingers is set then where the pod goes on all the same, for a container that
-	// somebody has put beside the step's.
+	// somebody has put beside the step's, or is made anew, as its Job was suspended.
 	ending  Ending
 	lingers bool
 	// check is when to judge again though nothing has changed; zero for never.
@@ -83,6 +83,7 @@ func judge(v sight, now time.Time) verdict {
 	switch {
 	case p.Status.Phase == corev1.PodSucceeded, p.Status.Phase == corev1.PodFailed, v.podGone:
 		d.phase, d.ending = ended, endingOf(p, v.podGone)
+		d.lingers = suspended(v.job) && !v.jobGone
 	case taskEnd(p) != nil && besides(p):
 		d.phase, d.lingers = running, true
 		d.ending = endingOf(p, false)
@@ -121,8 +122,14 @@ func withoutPod(v sight, now time.Time) verdict {
 		}
 		return verdict{phase: ended, ending: Ending{Why: "the Job failed without a pod: " + sentence(c.Message, c.Reason), Exit: -1}}
 	}
+	if suspended(v.job) {
+		return verdict{phase: waiting, blocked: "the Job is suspended: a queue of the cluster's, or somebody, holds it back"}
+	}
 	return verdict{phase: waiting}
 }
+
+// suspended reports whether a Job is to have no pod for now.
+func suspended(j *batchv1.Job) bool { return j != nil && j.Spec.Suspend != nil && *j.Spec.Suspend }
 
 func status(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
 	for i := range list {

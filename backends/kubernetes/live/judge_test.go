@@ -82,6 +82,11 @@ func failedJob(ago time.Duration) *batchv1.Job {
 		LastTransitionTime: metav1.Time{Time: now.Add(-ago)}}}}}
 }
 
+func suspendedJob() *batchv1.Job {
+	yes := true
+	return &batchv1.Job{Spec: batchv1.JobSpec{Suspend: &yes}}
+}
+
 func TestJudge(t *testing.T) {
 	const unschedulable = "0/3 nodes are available: 3 Insufficient cpu."
 	const missing = `Back-off pulling image "acme/train:1": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image: not found`
@@ -107,10 +112,12 @@ func TestJudge(t *testing.T) {
 		"runs":         {sight{pod: podOf(corev1.PodRunning, runs)}, "running"},
 		"done":         {sight{pod: podOf(corev1.PodSucceeded, ends(0, "Completed", ""))}, "ended 0"},
 		"fails":        {sight{pod: podOf(corev1.PodFailed, ends(1, "Error", "words"))}, "ended 1 (words)"},
-		"sidecar":      {sight{pod: podOf(corev1.PodRunning, ends(0, "Completed", ""), sidecar), taskOver: now}, "ended 0"},
+		"sidecar":      {sight{pod: podOf(corev1.PodRunning, ends(0, "Completed", ""), sidecar), taskOver: now}, "ended 0, goes on"},
 		"phase later":  {sight{pod: podOf(corev1.PodRunning, ends(3, "Error", "")), taskOver: now.Add(-time.Minute)}, "running"},
 		"settles":      {sight{pod: podOf(corev1.PodRunning, ends(3, "Error", ""), sidecar), taskOver: now.Add(-time.Second)}, "running, again in 4s"},
-		"with sidecar": {sight{pod: podOf(corev1.PodRunning, ends(3, "Error", "x"), sidecar), taskOver: now.Add(-6 * time.Second)}, "ended 3 (x)"},
+		"with sidecar": {sight{pod: podOf(corev1.PodRunning, ends(3, "Error", "x"), sidecar), taskOver: now.Add(-6 * time.Second)}, "ended 3 (x), goes on"},
+		"suspended":    {sight{job: suspendedJob()}, "waiting: the Job is suspended: a queue of the cluster's, or somebody, holds it back"},
+		"suspended on": {sight{job: suspendedJob(), pod: podOf(corev1.PodRunning, runs), podGone: true}, "ended -1, goes on: the pod was deleted"},
 		"memory":       {sight{pod: podOf(corev1.PodFailed, ends(137, "OOMKilled", ""), limited)}, "ended 137: the container ran out of memory (its limit is 4G)"},
 		"no program":   {sight{pod: podOf(corev1.PodFailed, ends(128, "StartError", "exec: no such file"))}, "ended 128 (exec: no such file): the container could not start: exec: no such file"},
 		"evicted":      {sight{pod: podOf(corev1.PodFailed, reason("Evicted", "The node was low on resource: memory."))}, "ended -1: the pod was evicted: The node was low on resource: memory"},
@@ -145,6 +152,9 @@ func words(v verdict) string {
 		}
 	}
 	text += [...]string{"", ", briefly", ", no hope"}[v.hope]
+	if v.lingers && v.phase == ended {
+		text += ", goes on"
+	}
 	if !v.check.IsZero() && v.phase != ended {
 		text += ", again in " + v.check.Sub(now).String()
 	}

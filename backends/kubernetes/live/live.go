@@ -61,6 +61,7 @@ type Shipper struct {
 	mu        sync.Mutex
 	shipments map[string]*shipment // by namespace/name
 	watched   map[string]bool      // namespaces
+	news      map[string]*news     // by namespace
 	err       error                // what ended the watches
 }
 
@@ -72,7 +73,7 @@ func New(c *cluster.Cluster, opt Options) (*Shipper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to Kubernetes: %w", err)
 	}
-	s := &Shipper{cluster: c, opt: opt, shipments: map[string]*shipment{}, watched: map[string]bool{}}
+	s := &Shipper{cluster: c, opt: opt, shipments: map[string]*shipment{}, watched: map[string]bool{}, news: map[string]*news{}}
 	s.limiter = flowcontrol.NewTokenBucketRateLimiter(cmp.Or(c.Config.QPS, rest.DefaultQPS), cmp.Or(c.Config.Burst, rest.DefaultBurst))
 	if s.batch, err = batchclient.NewForConfigAndClient(config, client); err != nil {
 		return nil, fmt.Errorf("connecting to Kubernetes: %w", err)

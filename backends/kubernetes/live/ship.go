@@ -7,7 +7,6 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -82,9 +81,6 @@ type voyage struct {
 	// blocked is what the listener was told last, since when something is in the way.
 	blocked string
 	since   time.Time
-	// hint is what events say of a pod about which nothing else is known, asked when.
-	hint  string
-	asked time.Time
 }
 
 // stopped is what there is to say of an attempt whose run was stopped.
@@ -248,36 +244,16 @@ func (r *voyage) waits(why string) {
 	}
 }
 
-// ask finds out from the events what keeps a pod that says nothing itself: a volume, a quota. That it may not ask is no
-// harm.
+// ask finds out from the events what keeps a pod that says nothing itself.
 func (r *voyage) ask(ctx context.Context, state sight, now time.Time) string {
-	if now.Sub(r.created) < eventsAfter || now.Sub(r.asked) < eventsAfter {
-		return r.hint
+	if now.Sub(r.created) < eventsAfter {
+		return ""
 	}
-	r.asked = now
-	selector := "involvedObject.kind=Job,involvedObject.name=" + r.name
+	object := "Job/" + r.name
 	if state.pod != nil {
-		selector = "involvedObject.kind=Pod,involvedObject.name=" + state.pod.Name
+		object = "Pod/" + state.pod.Name
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	list, err := r.core.Events(r.namespace).List(ctx, metav1.ListOptions{FieldSelector: selector})
-	if err != nil {
-		return r.hint
-	}
-	r.hint = ""
-	var last time.Time
-	for _, e := range list.Items {
-		at := e.LastTimestamp.Time
-		if at.IsZero() {
-			at = e.EventTime.Time
-		}
-		// That a pod could not be scheduled its own status says, for as long as it is so.
-		if e.Type == corev1.EventTypeWarning && e.Reason != "FailedScheduling" && !at.Before(last) {
-			last, r.hint = at, fmt.Sprintf("the pod does not start (%s): %s", e.Reason, oneLine(e.Message))
-		}
-	}
-	return r.hint
+	return r.hint(ctx, r.namespace, object, now)
 }
 
 // overQuota reports whether a Job was refused for now, and may be taken when others have ended.
