@@ -26,9 +26,9 @@ const (
 	// retryCount is Argo's 0-based attempt, known only in templates with a retryStrategy.
 	retryCount = "{{retries}}"
 
-	// timeoutGrace is how much longer than @timeout a pod may live: the task ends itself in time, after the image was
-	// pulled and mf-task started, and can still record that it did.
-	timeoutGrace = 5 * time.Minute
+	// timeoutGrace is how much longer than @timeout a pod may live: the task ends itself in time and can still record that
+	// it did. The node counts from where it took the pod, before it pulls images, which may take long.
+	timeoutGrace = 35 * time.Minute
 )
 
 // templateDefaults is what all containers share. Argo merges it into each container template when it runs it.
