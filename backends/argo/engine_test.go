@@ -118,7 +118,7 @@ func TestDefaultsReachEveryStep(t *testing.T) {
 	if got := resolved["made-command/pick"].Container.Image; got != "alpine:3.20" {
 		t.Errorf("pick runs in %s", got)
 	}
-	if got := resolved["made-timeout/start"].ActiveDeadlineSeconds.IntValue(); got != 150*60+300 {
+	if got := resolved["made-timeout/start"].ActiveDeadlineSeconds.IntValue(); got != 150*60+2100 {
 		t.Errorf("start is stopped after %d seconds", got)
 	}
 }

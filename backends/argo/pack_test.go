@@ -46,9 +46,9 @@ func TestDeadlines(t *testing.T) {
 		{"made-foreach", "score", nil, 1, 0},
 		{"made-foreach", "score", nil, 3, 3 * 5 * 24 * 3600},
 		{"made-foreach", "score", nil, ir.MaxPack, 1<<31 - 1},
-		{"made-foreach", "score", ir.Attributes{"seconds": 1.5}, 1, 2 + 300},
-		{"made-foreach", "score", ir.Attributes{"hours": int64(1)}, 50, 50*3600 + 300},
-		{"made-recursion", "again", ir.Attributes{"minutes": int64(1)}, 10, 600 + 300},
+		{"made-foreach", "score", ir.Attributes{"seconds": 1.5}, 1, 2 + 2100},
+		{"made-foreach", "score", ir.Attributes{"hours": int64(1)}, 50, 50*3600 + 2100},
+		{"made-recursion", "again", ir.Attributes{"minutes": int64(1)}, 10, 600 + 2100},
 	} {
 		parsed := template(t, c.flow, func(f *ir.Flow, o *backends.Options) {
 			o.PackSteps = map[string]int{c.step: c.pack}
