@@ -424,6 +424,22 @@ func (x *proxy) set(cut bool) {
 	}
 }
 
+// through returns a kubeconfig that leads through a proxy.
+func (s ships) through() (file string, x *proxy) {
+	s.t.Helper()
+	config, err := clientcmd.LoadFromFile(s.cluster.KubeConfig)
+	s.check(err)
+	server, err := url.Parse(s.cluster.Config.Host)
+	s.check(err)
+	x = newProxy(s.t, server.Host)
+	for _, c := range config.Clusters {
+		c.Server, c.TLSServerName = "https://"+x.address, server.Hostname()
+	}
+	file = filepath.Join(s.t.TempDir(), "through")
+	s.check(clientcmd.WriteToFile(*config, file))
+	return file, x
+}
+
 // TestShipOutage loses the API server in the middle: the tasks go on, and so does the run.
 func TestShipOutage(t *testing.T) {
 	s := newShips(t)
@@ -432,16 +448,7 @@ func TestShipOutage(t *testing.T) {
 	text, err := os.ReadFile(source)
 	s.check(err)
 	s.check(os.WriteFile(source, bytes.Replace(text, []byte("else 600"), []byte("else 120"), 1), 0o644))
-	config, err := clientcmd.LoadFromFile(s.cluster.KubeConfig)
-	s.check(err)
-	server, err := url.Parse(s.cluster.Config.Host)
-	s.check(err)
-	x := newProxy(t, server.Host)
-	for _, c := range config.Clusters {
-		c.Server, c.TLSServerName = "https://"+x.address, server.Hostname()
-	}
-	file := filepath.Join(t.TempDir(), "through")
-	s.check(clientcmd.WriteToFile(*config, file))
+	file, x := s.through()
 	r := s.begin(p, s.env(p, "KUBECONFIG="+file), "run", "slow.py")
 	r.until("waiting 0", "waiting 1")
 	x.set(true)

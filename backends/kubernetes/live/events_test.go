@@ -12,6 +12,7 @@ import (
 
 // TestEvents: what keeps pods that say nothing is read in one request for all of them, and is forgotten when they get on.
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	a := newAPI(t)
 	var ahead atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }

@@ -13,6 +13,7 @@ import (
 // TestLog: what a task prints is heard once, in order, over connections that break; and where the node has thrown lines
 // away meanwhile, that is said.
 func TestLog(t *testing.T) {
+	t.Parallel()
 	at := func(n int, text string) string {
 		return time.Date(2026, 5, 4, 3, 2, n/10, n%10*1e8+7, time.UTC).Format(time.RFC3339Nano) + " " + text
 	}

@@ -256,9 +256,9 @@ func (r *voyage) ask(ctx context.Context, state sight, now time.Time) string {
 	return r.hint(ctx, r.namespace, object, now)
 }
 
-// overQuota reports whether a Job was refused for now, and may be taken when others have ended.
+// overQuota reports whether a Job was refused for now, and may be taken when others have ended, or were counted.
 func overQuota(err error) bool {
-	return apierrors.IsForbidden(err) && containsAny(err.Error(), "exceeded quota")
+	return apierrors.IsForbidden(err) && containsAny(err.Error(), "exceeded quota", "status unknown for quota")
 }
 
 func noMoreJobs(err error) string {

@@ -22,6 +22,7 @@ import (
 
 // TestSidecar: what runs besides the step in its pod, and goes on, does not keep it.
 func TestSidecar(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		code int32
 		want string
@@ -45,6 +46,7 @@ func TestSidecar(t *testing.T) {
 
 // TestFailedJobStays: it can be looked at.
 func TestFailedJobStays(t *testing.T) {
+	t.Parallel()
 	a := newAPI(t)
 	s := a.shipper(Options{Outage: time.Minute})
 	ended := start(t.Context(), s, jobNamed("j"), Listener{})
@@ -84,14 +86,16 @@ func (h *heard) String() string {
 
 // TestCreateTriesAgain: what keeps a Job from being made for a moment is no failure of its task.
 func TestCreateTriesAgain(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		err  *apierrors.StatusError
 		says string
 	}{
-		"conflict": {conflict, ""},
-		"quota":    {quota, "the cluster takes no more Jobs for now: "},
-		"expired":  {apierrors.NewUnauthorized("the token has expired"), ""},
-		"busy":     {apierrors.NewTooManyRequestsError("later"), "the Kubernetes API does not answer"},
+		"conflict":  {conflict, ""},
+		"quota":     {quota, "the cluster takes no more Jobs for now: "},
+		"expired":   {apierrors.NewUnauthorized("the token has expired"), ""},
+		"new quota": {apierrors.NewForbidden(batchv1.Resource("jobs"), "j", errors.New("status unknown for quota: jobs, resources: count/jobs.batch")), "the cluster takes no more Jobs for now: "},
+		"busy":      {apierrors.NewTooManyRequestsError("later"), "the Kubernetes API does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,6 +121,7 @@ func TestCreateTriesAgain(t *testing.T) {
 
 // TestQuotaForLong: that is a failed attempt, which can be tried again or caught.
 func TestQuotaForLong(t *testing.T) {
+	t.Parallel()
 	a := newAPI(t)
 	a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
 		if what == "POST jobs" {
@@ -133,6 +138,7 @@ func TestQuotaForLong(t *testing.T) {
 
 // TestExpiredCredentials: a run outlives its token, as the next request comes with a fresh one; but not for ever.
 func TestExpiredCredentials(t *testing.T) {
+	t.Parallel()
 	for _, forever := range []bool{false, true} {
 		t.Run(fmt.Sprint(forever), func(t *testing.T) {
 			t.Parallel()
@@ -176,6 +182,7 @@ func (l turns) Wait(ctx context.Context) error {
 
 // TestManyJobs: a Job that has to wait for its turn behind others does not fail for it.
 func TestManyJobs(t *testing.T) {
+	t.Parallel()
 	a := newAPI(t)
 	s := a.shipper(Options{Outage: time.Minute})
 	limit := turns{next: make(chan struct{})}
@@ -215,6 +222,7 @@ func hangUp(w http.ResponseWriter) {
 
 // TestStopInAnOutage: that the API server does not answer just then leaves no Job behind.
 func TestStopInAnOutage(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		pod  *corev1.Pod
 		stop bool
@@ -252,6 +260,7 @@ func TestStopInAnOutage(t *testing.T) {
 
 // TestStopTwiceInAnOutage: the second Ctrl-C does not wait for the first.
 func TestStopTwiceInAnOutage(t *testing.T) {
+	t.Parallel()
 	a := newAPI(t)
 	var mended atomic.Bool
 	a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
@@ -276,6 +285,7 @@ func TestStopTwiceInAnOutage(t *testing.T) {
 
 // TestUnansweredCreate: a request without an answer may have made a Job, which is deleted where nobody waits for it.
 func TestUnansweredCreate(t *testing.T) {
+	t.Parallel()
 	for name, stop := range map[string]bool{"stopped": true, "end of patience": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -305,6 +315,7 @@ func TestUnansweredCreate(t *testing.T) {
 
 // TestTimerAfterAnObstacle: a pod that gets on, after something was in the way, is looked at now and then.
 func TestTimerAfterAnObstacle(t *testing.T) {
+	t.Parallel()
 	r := &voyage{Shipper: &Shipper{opt: Options{Patience: time.Hour}}, blocked: "the pod cannot be scheduled"}
 	select {
 	case <-r.timer(verdict{phase: waiting}, now):
