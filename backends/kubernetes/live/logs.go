@@ -35,6 +35,8 @@ type podLog struct {
 	// last is when the node wrote the line that was handed on last, same how many lines of that moment there were.
 	last time.Time
 	same int
+	// bare is how many lines without a time were handed on where none has one.
+	bare int
 }
 
 // lateLog is how long after its container's start a log is read from its beginning: the kubelet may keep only the end of a
@@ -99,20 +101,26 @@ func (r *voyage) read(ctx context.Context, pod string, l *podLog) (n int, whole 
 	// Where the log begins behind the line that was the last, it has been rotated meanwhile.
 	gap := !again && !l.started.IsZero() && r.opt.Now().Sub(l.started) > lateLog
 	before, seeking := l.same, again
+	skip := l.bare
 	buf := bufio.NewReaderSize(body, 64<<10)
 	for {
 		line, err := buf.ReadString('\n')
 		// A piece of a line is one where the container ended with it. Else the connection did, and it comes again.
 		if line != "" && (err == nil || errors.Is(err, io.EOF) && r.taskIsOver()) {
 			at, text := stamped(strings.TrimSuffix(line, "\n"))
-			if seeking && !at.IsZero() && !at.After(l.last) {
+			switch {
+			case at.IsZero() && !again && skip > 0:
+				skip--
+			case seeking && !at.IsZero() && !at.After(l.last):
 				if at.Equal(l.last) {
 					before--
 					seeking = before > 0
 				}
-			} else {
-				gap, seeking = gap || seeking, false
-				l.torn = l.torn || gap
+			default:
+				if !at.IsZero() {
+					gap, seeking = gap || seeking, false
+				}
+				l.torn = l.torn || gap || at.IsZero()
 				select {
 				case r.lines <- logLine{text, gap}:
 					n++
@@ -137,6 +145,8 @@ func (r *voyage) read(ctx context.Context, pod string, l *podLog) (n int, whole 
 // note remembers a line that was handed on.
 func (l *podLog) note(at time.Time) {
 	switch {
+	case at.IsZero() && l.last.IsZero():
+		l.bare++
 	case at.IsZero():
 	case at.Equal(l.last):
 		l.same++
@@ -145,7 +155,8 @@ func (l *podLog) note(at time.Time) {
 	}
 }
 
-// stamped takes the kubelet's time off a line. A line of the kubelet's own has none.
+// stamped takes the kubelet's time off a line. A line of the kubelet's own, which says that it cannot read the log, has none;
+// there are kubelets that give none at all.
 func stamped(line string) (at time.Time, text string) {
 	stamp, text, ok := strings.Cut(line, " ")
 	if at, err := time.Parse(time.RFC3339Nano, stamp); ok && err == nil {

@@ -35,7 +35,9 @@ func TestLog(t *testing.T) {
 		"rotated":          {parts: []string{at(1, "a\n") + broken, at(5, "c\n") + at(6, "d\n")}, want: "a (gap) c d", since: "2026-05-04T03:02:00Z"},
 		"rotated, no more": {parts: []string{at(1, "a\n") + broken, ""}, want: "a", since: "2026-05-04T03:02:00Z"},
 		"late":             {parts: []string{at(1, "a\n")}, late: true, want: "(gap) a"},
-		"of the kubelet's": {parts: []string{"unable to read\n"}, want: "unable to read, whole"},
+		"of its, again":    {parts: []string{at(1, "a\n") + broken, "unable\n" + at(1, "a\n") + at(2, "b\n")}, want: "a unable b", since: "2026-05-04T03:02:00Z"},
+		"of the kubelet's": {parts: []string{"unable to read\n"}, want: "unable to read"},
+		"no times":         {parts: []string{"a\n" + broken, "a\nb\n"}, want: "a b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
