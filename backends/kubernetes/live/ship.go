@@ -88,7 +88,8 @@ const stopped = "the run was stopped"
 
 // create makes the Job. refused says why the cluster does not take it.
 func (r *voyage) create(ctx context.Context) (refused string, err error) {
-	var since time.Time // it does not go through
+	var since time.Time // it does not go through, for a quota or for another reason
+	var full bool
 	pause := firstPause
 	job := r.job.DeepCopy()
 	job.Namespace = r.namespace
@@ -125,8 +126,8 @@ func (r *voyage) create(ctx context.Context) (refused string, err error) {
 			}
 			return oneLine(explained.Error()), nil
 		}
-		if since.IsZero() {
-			since = r.opt.Now()
+		if since.IsZero() || full != overQuota(err) {
+			since, full = r.opt.Now(), overQuota(err)
 		}
 		if waited := r.opt.Now().Sub(since); patience > 0 && waited >= patience {
 			if overQuota(err) {

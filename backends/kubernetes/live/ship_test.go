@@ -119,6 +119,29 @@ func TestCreateTriesAgain(t *testing.T) {
 	}
 }
 
+// TestOutageBehindAQuota: that the API server does not answer for once does not count from where the quota was used up.
+func TestOutageBehindAQuota(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.answer = func(what string, w http.ResponseWriter, _ *http.Request) bool {
+		switch n := a.count(what); {
+		case what != "POST jobs" || n > 3:
+			return false
+		case n == 3:
+			hangUp(w)
+		default:
+			refuse(w, quota)
+		}
+		return true
+	}
+	ended := start(t.Context(), a.shipper(Options{Outage: time.Second, Patience: time.Minute}), jobNamed("j"), Listener{})
+	until(t, "a Job", func() bool { return a.left() == "j" })
+	a.setPod("j", podOf(corev1.PodSucceeded, ends(0, "Completed", "")))
+	if got := await(t, ended, 5*time.Second); got.String() != "0: " {
+		t.Errorf("got %v", got)
+	}
+}
+
 // TestQuotaForLong: that is a failed attempt, which can be tried again or caught.
 func TestQuotaForLong(t *testing.T) {
 	t.Parallel()
