@@ -74,8 +74,8 @@ func TestShipSidecar(t *testing.T) {
 		"failurePolicy": "Fail", "reinvocationPolicy": "Never",
 		"matchConstraints": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "NAME"}},
 			"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]},
-		"mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
-			"Object{spec: Object.spec{containers: [Object.spec.containers{name: 'proxy', image: object.spec.containers[0].image, command: ['sleep', '300']}]}}"}}]}}`)
+		"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
+			"[JSONPatch{op: 'add', path: '/spec/containers/-', value: Object.spec.containers{name: 'proxy', image: object.spec.containers[0].image, command: ['sleep', '300']}}]"}}]}}`)
 	create("mutatingadmissionpolicybindings", `{"apiVersion": "admissionregistration.k8s.io/v1alpha1", "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": "NAME"}, "spec": {"policyName": "NAME"}}`)
 	probe := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe"},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "task", Image: "localhost/none:1"}}}}
