@@ -45,7 +45,7 @@ func (e *Engine) takenUp(ctx context.Context, name string, template object) erro
 		case err != nil:
 			return err
 		case w.outdated(template):
-			return errOutdated
+			return e.outdated(ctx, w)
 		case w.Status.Phase == "":
 		case !w.misses(template.name()):
 			return nil
@@ -62,6 +62,15 @@ func (e *Engine) takenUp(ctx context.Context, name string, template object) erro
 	}
 	if err == nil && w.misses(template.name()) {
 		return fmt.Errorf("the controller gave it up, for it does not see its template: %s", oneLine(w.Status.Message))
+	}
+	return err
+}
+
+// outdated returns errOutdated, unless the template has been changed since it was read: then the run may have the newer one.
+func (e *Engine) outdated(ctx context.Context, w *workflow) error {
+	now, err := e.template(ctx, w.Spec.WorkflowTemplateRef.Name)
+	if err == nil && w.outdated(now) {
+		return errOutdated
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package argolive
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,19 +23,22 @@ func TestTakenUp(t *testing.T) {
 		statuses []string // one after the other; the last stays
 		patches  int
 		err      error
+		now      string // the template's mark by now; empty: as it was when the run was started
 	}{
-		"at once":          {[]string{`{"phase": "Running"}`}, 0, nil},
-		"later":            {[]string{`{}`, `{"phase": "Running"}`}, 0, nil},
-		"missed":           {[]string{`{}`, missed, `{}`, `{"phase": "Running"}`}, 1, nil},
-		"missed twice":     {[]string{missed, missed, `{"phase": "Succeeded"}`}, 2, nil},
-		"failed otherwise": {[]string{`{"phase": "Error", "message": "no such thing"}`}, 0, nil},
+		"at once":          {[]string{`{"phase": "Running"}`}, 0, nil, ""},
+		"later":            {[]string{`{}`, `{"phase": "Running"}`}, 0, nil, ""},
+		"missed":           {[]string{`{}`, missed, `{}`, `{"phase": "Running"}`}, 1, nil, ""},
+		"missed twice":     {[]string{missed, missed, `{"phase": "Succeeded"}`}, 2, nil, ""},
+		"failed otherwise": {[]string{`{"phase": "Error", "message": "no such thing"}`}, 0, nil, ""},
 		"as before": {[]string{`{}`, `{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}], ` +
-			`"workflowMetadata": {"annotations": {"mf.run/template": "old"}}}}`}, 0, errOutdated},
-		"unmarked before": {[]string{`{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}]}}`}, 0, errOutdated},
+			`"workflowMetadata": {"annotations": {"mf.run/template": "old"}}}}`}, 0, errOutdated, ""},
+		"unmarked before": {[]string{`{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}]}}`}, 0, errOutdated, ""},
 		"as it is": {[]string{`{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}], ` +
-			`"workflowMetadata": {"annotations": {"mf.run/template": "new"}}}}`}, 0, nil},
-		"no answer":         {[]string{"", "", `{"phase": "Running"}`}, 0, nil},
-		"another is missed": {[]string{strings.Replace(missed, "train-r1", "train-r2", 1)}, 0, nil},
+			`"workflowMetadata": {"annotations": {"mf.run/template": "new"}}}}`}, 0, nil, ""},
+		"newer": {[]string{`{"phase": "Running", "storedWorkflowTemplateSpec": {"templates": [{"name": "x"}], ` +
+			`"workflowMetadata": {"annotations": {"mf.run/template": "newer"}}}}`}, 0, nil, "newer"},
+		"no answer":         {[]string{"", "", `{"phase": "Running"}`}, 0, nil, ""},
+		"another is missed": {[]string{strings.Replace(missed, "train-r1", "train-r2", 1)}, 0, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var patches []string
@@ -45,12 +49,15 @@ func TestTakenUp(t *testing.T) {
 					body, _ := io.ReadAll(r.Body)
 					patches = append(patches, r.URL.Path+" "+string(body))
 					fmt.Fprint(w, "{}")
+				case strings.HasSuffix(r.URL.Path, "/workflowtemplates/train-r1"):
+					fmt.Fprintf(w, `{"kind": "WorkflowTemplate", "metadata": {"name": "train-r1", "labels": {"app.kubernetes.io/managed-by": "mf"}}, `+
+						`"spec": {"workflowMetadata": {"annotations": {"mf.run/template": %q}}}}`, cmp.Or(c.now, "new"))
 				case strings.HasSuffix(r.URL.Path, "/train-r1") && c.statuses[0] == "":
 					c.statuses = c.statuses[1:]
 					w.WriteHeader(http.StatusServiceUnavailable)
 					fmt.Fprint(w, `{"kind": "Status", "reason": "ServiceUnavailable", "code": 503}`)
 				case strings.HasSuffix(r.URL.Path, "/train-r1"):
-					fmt.Fprintf(w, `{"metadata": {"name": "train-r1"}, "status": %s}`, c.statuses[0])
+					fmt.Fprintf(w, `{"metadata": {"name": "train-r1"}, "spec": {"workflowTemplateRef": {"name": "train-r1"}}, "status": %s}`, c.statuses[0])
 					if len(c.statuses) > 1 {
 						c.statuses = c.statuses[1:]
 					}
